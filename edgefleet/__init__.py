@@ -1,0 +1,1 @@
+"""edgefleet: brings AI models to edge nodes, and back, on evidence."""

@@ -1,0 +1,1 @@
+"""What runs on a node: the inference server, its evidence, its own checks."""

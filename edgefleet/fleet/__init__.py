@@ -1,0 +1,1 @@
+"""Decisions about a fleet, all pure: who comes when, and what the evidence says."""

@@ -1,0 +1,201 @@
+"""A workload's spec: what people write, checked where it enters.
+
+One YAML file per workload in deployments/specs/. Unknown fields are refused, every default is the
+sensible one, units are in the names. The spec is frozen into the ledger with each release.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edgefleet.errors import Refused
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """Frozen, and strict about names: a typo is an error, not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Quantization(Part):
+    """How hard to look for an INT8 model, and what it may cost."""
+
+    precision: Literal["auto", "fp32"] = "auto"
+    max_drop_pt: Annotated[float, Field(gt=0, le=20)] = 0.5
+    """Largest loss of validation accuracy against FP32, in points, of the point estimate; its upper
+    confidence bound may reach twice that."""
+    min_speedup: Annotated[float, Field(ge=1)] = 1.1
+    """Below this FP32 is shipped: a change without a gain is a risk without a reason."""
+    max_evaluations: Annotated[int, Field(ge=1)] = 40
+    max_s: Annotated[float, Field(gt=0)] = 300
+
+
+class Validation(Part):
+    """What a model must reach in the lab before anything ships."""
+
+    min_accuracy: Share = 0.5
+    max_loss_to_best_pt: Annotated[float, Field(ge=0)] = 2.0
+    """Against the best champion ever, on the candidate's frozen validation set."""
+
+
+class Approval(Part):
+    """Who has to say yes, and by when."""
+
+    before_rollout: Literal["required", "auto"] = "required"
+    timeout_h: Annotated[float, Field(gt=0)] = 72
+
+
+class Prepull(Part):
+    """How gently images reach a factory."""
+
+    nodes_at_once: Annotated[int, Field(ge=1)] = 2
+    starts_per_min: Annotated[float, Field(gt=0)] = 30
+    timeout_s: Annotated[float, Field(gt=0)] = 900
+
+
+class Canary(Part):
+    """The first wave."""
+
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.05
+    min_nodes: Annotated[int, Field(ge=1)] = 5
+    nodes: tuple[str, ...] = ()
+    """Hand-picked: allowed, and it voids the draw's guarantee; the plan and verdict say so."""
+
+
+class Waves(Part):
+    """How the rest follows."""
+
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.25, 0.5, 1.0)
+    """Cumulative shares of the nodes after the canary and before the holdback."""
+    holdback: Share = 0.05
+    """Kept as control to the end; at least the canary's min_nodes, if the fleet has them."""
+    at_once_per_factory: Annotated[int, Field(ge=1)] = 1
+    ready_timeout_s: Annotated[float, Field(gt=0)] = 120
+    """How long one node may take to serve; longer is a failed node."""
+    max_failed: Share = 0.1
+    """Failed nodes of a wave above which everything goes back."""
+    windows: Annotated[int, Field(ge=0)] = 3
+    """Windows of evidence looked at after each wave."""
+
+
+class AccuracyGate(Part):
+    """Accuracy against the champion."""
+
+    source: Literal["labels", "agreement", "none"] = "labels"
+    margin_pt: Annotated[float, Field(gt=0, le=50)] = 2.0
+    min_agreement: Share = 0.9
+    """Share of shadowed answers that agree; the gate where source is `agreement`."""
+
+
+class LatencyGate(Part):
+    """Latency quantiles against the controls."""
+
+    margin_pct: Annotated[float, Field(gt=0)] = 15.0
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.95, 0.99)
+
+
+class ErrorGate(Part):
+    """Server errors against the controls."""
+
+    margin_pt: Annotated[float, Field(gt=0, le=50)] = 0.3
+
+
+class Floors(Part):
+    """Absolute: they judge a first release, and hold for every later one."""
+
+    accuracy: Share | None = None
+    p99_ms: Annotated[float, Field(gt=0)] | None = None
+    error_rate: Share = 0.01
+
+
+class Gates(Part):
+    """What the evidence must show, at which error rates."""
+
+    accuracy: AccuracyGate = AccuracyGate()
+    latency: LatencyGate = LatencyGate()
+    errors: ErrorGate = ErrorGate()
+    floors: Floors = Floors()
+    window_s: Annotated[float, Field(gt=0)] = 60.0
+    min_windows: Annotated[int, Field(ge=1)] = 10
+    max_windows: Annotated[int, Field(ge=1)] = 60
+    pre_windows: Annotated[int, Field(ge=0)] = 60
+    alpha_fail: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    alpha_pass: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    min_labels: Annotated[int, Field(ge=1)] = 50
+    min_requests: Annotated[int, Field(ge=1)] = 500
+    min_node_share: Share = 0.6
+    label_rate: Share = 0.1
+    shadow_rate: Share = 0.2
+    when_unsure: Literal["hold", "revert"] = "hold"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Gates:
+        if self.max_windows < self.min_windows:
+            message = (
+                f"max_windows {self.max_windows} is below min_windows {self.min_windows}: "
+                "no verdict could ever be given"
+            )
+            raise ValueError(message)
+        return self
+
+
+class Spec(Part):
+    """One inference job on a set of nodes, and how its models are released."""
+
+    workload: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    model: Annotated[str, Field(min_length=1)]
+    fleet: str = "local"
+    selector: dict[str, str]
+    """Labels that a node must carry; all of them."""
+    on: Literal["tag", "alias", "any"] = "tag"
+    newer: Literal["queue", "supersede"] = "queue"
+    max_deferred: Share = 0.2
+    quantization: Quantization = Quantization()
+    validation: Validation = Validation()
+    approval: Approval = Approval()
+    prepull: Prepull = Prepull()
+    canary: Canary = Canary()
+    waves: Waves = Waves()
+    gates: Gates = Gates()
+
+
+def parse_spec(text: str, origin: str) -> Spec:
+    """Return the spec in a YAML (or JSON) text.
+
+    Raises:
+        Refused: it does not parse, or a field is unknown, missing or out of range: all are named.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise Refused(origin, f"not YAML: {error}", "Correct the file and try again") from error
+    if not isinstance(content, dict):
+        raise Refused(origin, "holds no fields", "Start from deployments/specs/")
+    try:
+        return Spec.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'spec'}: {item['msg']}"
+            + (f" (got {item['input']!r})" if item["type"] != "missing" else "")
+            for item in error.errors()
+        )
+        raise Refused(origin, problems, "Correct these fields: docs/spec.md lists all") from error
+
+
+def load_spec(path: Path) -> Spec:
+    """Return the spec in a file.
+
+    Raises:
+        Refused: the file is missing or its content is refused.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Refused(str(path), f"cannot be read: {error.strerror}", "Name a spec file") from error
+    return parse_spec(text, str(path))
