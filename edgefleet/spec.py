@@ -26,7 +26,8 @@ class Part(BaseModel):
 class Quantization(Part):
     """How hard to look for an INT8 model, and what it may cost."""
 
-    precision: Literal["auto", "fp32"] = "auto"
+    precision: Literal["auto", "int8", "fp32"] = "auto"
+    """`auto` ships FP32 where INT8 loses too much or gains too little; `int8` refuses instead."""
     max_drop_pt: Annotated[float, Field(gt=0, le=20)] = 0.5
     """Largest loss of validation accuracy against FP32, in points, of the point estimate; its upper
     confidence bound may reach twice that."""

@@ -1,0 +1,84 @@
+"""The ledger's rows: how a release, a lease and a journal line are read, locked, written.
+
+Functions on an open transaction; `SqlLedger` decides which of them make one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, insert, select, update
+
+from edgefleet.adapters.ledger_schema import journal, releases, workloads
+from edgefleet.errors import Fenced, Refused
+from edgefleet.fleet.release import Phase, Release
+
+
+def equal(table: Table, values: Mapping[str, object]) -> list[ColumnElement[bool]]:
+    """Return the conditions that every named column has its value."""
+    return [table.c[name] == value for name, value in values.items()]
+
+
+def lock_workload(connection: Connection, workload: str) -> RowMapping:
+    """Return a workload's row, locked until the transaction ends; Fenced when there is none."""
+    query = select(workloads).where(workloads.c.workload == workload).with_for_update()
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        message = f"workload {workload}: nobody ever took its lease: acquire it first"
+        raise Fenced(message)
+    return row
+
+
+def row_of(connection: Connection, release_id: str, *, lock: bool = False) -> RowMapping:
+    """Return a release's row; Refused when there is none of that id."""
+    query = select(releases).where(releases.c.release_id == release_id)
+    found = connection.execute(query.with_for_update() if lock else query)
+    row = found.mappings().one_or_none()
+    if row is None:
+        raise Refused(release_id, "the ledger knows no such release", "List what there is")
+    return row
+
+
+def find(connection: Connection, release_id: str, *, lock: bool = False) -> Release:
+    """Return a release, its row locked if wanted; Refused when there is none of that id."""
+    return to_release(row_of(connection, release_id, lock=lock))
+
+
+def to_release(row: RowMapping) -> Release:
+    """Return a row of `releases` as the domain's value."""
+    fields = {name: row[name] for name in Release.__slots__ if name != "phase"}
+    return Release(phase=Phase(row["phase"]), **fields)
+
+
+def find_fenced(connection: Connection, release_id: str, epoch: int) -> Release:
+    """Return a release whose workload is locked and has no higher epoch than the one given."""
+    current = find(connection, release_id)
+    highest = int(lock_workload(connection, current.workload)["epoch"])
+    if highest > epoch:
+        message = (
+            f"release {release_id}: written under epoch {epoch}, the lease is at {highest}: "
+            "another driver has taken over, stop"
+        )
+        raise Fenced(message)
+    return find(connection, release_id, lock=True)
+
+
+def set_lease(
+    connection: Connection, workload: str, holder: str, epoch: int, until: datetime
+) -> None:
+    """Write who holds a workload's lease, under which epoch, until when."""
+    connection.execute(
+        update(workloads)
+        .where(workloads.c.workload == workload)
+        .values(holder=holder, epoch=epoch, expires_at=until)
+    )
+
+
+def write_line(
+    connection: Connection, release_id: str, phase: Phase, text: str, now: datetime
+) -> None:
+    """Add a line to a release's journal."""
+    connection.execute(
+        insert(journal).values(release_id=release_id, at=now, phase=phase.value, text=text)
+    )

@@ -1,0 +1,115 @@
+"""The programs of the embedded default: Prefect's server and worker, and MLflow, on SQLite.
+
+Prefect is started as a program and never imported: adapters do not know it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import edgefleet
+from edgefleet.adapters.servers.program import Program
+
+ROOT: Final = Path(edgefleet.__file__).resolve().parents[1]
+"""Where `flows/` and prefect.yaml are: the worker's folder, so that dotted entry points load."""
+
+_QUIET: Final = {"DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def python(line: str) -> tuple[str, ...]:
+    """Return the command that runs a module, by this interpreter, with words as its arguments."""
+    return (sys.executable, "-m", *line.split())
+
+
+def prefect_settings(home: Path) -> Mapping[str, str]:
+    """Return the settings that the server, the worker and its flows share."""
+    return {
+        **_QUIET,
+        "PREFECT_HOME": str(home.resolve() / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_CLI_COLORS": "false",
+    }
+
+
+def prefect_server(home: Path) -> Program:
+    """Return Prefect's server with its pages; its SQLite file lies in PREFECT_HOME."""
+    return Program(
+        name="prefect",
+        argv=python("prefect server start --host 127.0.0.1 --port {port}"),
+        cwd=home.resolve(),
+        env={
+            **prefect_settings(home),
+            # Unset, the pages would call port 4200.
+            "PREFECT_API_URL": "http://127.0.0.1:{port}/api",
+            "PREFECT_SERVER_UI_API_URL": "http://127.0.0.1:{port}/api",
+            # The first pages have a Resume button in sight; the second ones hide it in a menu.
+            "PREFECT_SERVER_UI_V2_ENABLED": "false",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            # SQLite has one writer: under load an answer may take longer than the default 10 s.
+            "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
+        },
+        ready_urls=("http://127.0.0.1:{port}/api/health",),
+        endpoints={
+            "prefect_api": "http://127.0.0.1:{port}/api",
+            "prefect_ui": "http://127.0.0.1:{port}",
+        },
+    )
+
+
+def prefect_worker(home: Path, pool: str = "edgefleet", root: Path = ROOT) -> Program:
+    """Return a worker of a process pool, which it creates if it is missing."""
+    return Program(
+        name="worker",
+        argv=(
+            *python("prefect worker start --type process --name embedded --with-healthcheck"),
+            *("--pool", pool),
+        ),
+        cwd=root,
+        env={
+            **prefect_settings(home),
+            "PREFECT_API_URL": "{prefect_api}",
+            # The default of 10 s is most of the time between an event and a flow's first line.
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
+            "PREFECT_WORKER_WEBSERVER_PORT": "{port}",
+            "EDGEFLEET_HOME": str(home.resolve()),
+            "EDGEFLEET_ROOT": str(root),
+        },
+        # It is healthy a moment before it has made its pool, and the pool outlives the worker.
+        ready_urls=("http://127.0.0.1:{port}/health", f"{{prefect_api}}/work_pools/{quote(pool)}"),
+        after=("prefect",),
+    )
+
+
+def mlflow_server(home: Path) -> Program:
+    """Return MLflow with its SQLite file and its artifacts below the home."""
+    folder = home.resolve() / "mlflow"
+    return Program(
+        name="mlflow",
+        argv=(
+            *python("mlflow server --host 127.0.0.1 --port {port} --workers 1 --serve-artifacts"),
+            *("--allowed-hosts", "127.0.0.1:{port},localhost:{port}"),
+            *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
+            *("--artifacts-destination", str(folder / "artifacts")),
+        ),
+        cwd=home.resolve(),
+        env={
+            **_QUIET,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            # Jobs are for evaluating language models: eight more processes, and half a minute
+            # until they have ended.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
+        ready_urls=("http://127.0.0.1:{port}/health",),
+        endpoints={"mlflow_url": "http://127.0.0.1:{port}"},
+    )
+
+
+def embedded(home: Path, pool: str = "edgefleet", root: Path = ROOT) -> tuple[Program, ...]:
+    """Return Prefect's server, its worker, and MLflow."""
+    return prefect_server(home), mlflow_server(home), prefect_worker(home, pool, root)

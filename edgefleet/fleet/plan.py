@@ -1,0 +1,216 @@
+"""The plan of a release: waves of changes, and every node left out with the reason. Pure.
+
+A plan is a value: it prints (`plan_text`), has a hash to which an approval is bound, and can be
+refused. `outdated` says whether the fleet has moved away from it since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import msgspec
+
+from edgefleet.edge.contract import Digest
+from edgefleet.errors import Refused
+from edgefleet.fleet.cohorts import canary_size, order
+from edgefleet.fleet.inventory import Change, Inventory, NodeView
+from edgefleet.fleet.release import Release
+from edgefleet.spec import Spec
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_DISK_MARGIN: Final = 1.2
+_MOST_MOVED: Final = 0.1
+"""Share of the planned nodes that may look different before a plan is out of date."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A node that gets no change, and why."""
+
+    node: str
+    factory: str
+    kind: Literal["deferred", "excluded", "current"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Nodes that change together."""
+
+    name: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who gets the package when."""
+
+    release_id: str
+    workload: str
+    want: Digest
+    waves: tuple[Wave, ...]
+    """The canary first; the holdback, if any, last."""
+    left_out: tuple[LeftOut, ...]
+    salt: str
+    eligible: tuple[str, ...]
+    """The nodes over which the canary was drawn."""
+    first: bool
+    """Whether the workload has no champion yet."""
+    hand_picked: bool
+    model_bytes: int
+    made_at: datetime
+
+
+def make_plan(
+    spec: Spec,
+    release: Release,
+    inventory: Inventory,
+    want: Digest,
+    champion: Digest | None,
+    model_bytes: int,
+    now: datetime,
+) -> Plan:
+    """Return the plan.
+
+    Raises:
+        Refused: nothing matches the selector, too many nodes are deferred, too few are left for a
+            canary and a control, or a hand-picked node is not among them.
+    """
+    matching = [v for v in inventory.nodes if spec.selector.items() <= v.labels.items()]
+    if not matching:
+        wanted = ", ".join(f"{key}={value}" for key, value in spec.selector.items())
+        raise Refused(
+            spec.workload,
+            f"no node of {len(inventory.nodes)} carries {wanted}",
+            "Correct the spec's selector or label the nodes",
+        )
+    reasons = {view.node: _left_out(view, want, model_bytes) for view in matching}
+    left_out = tuple(reason for reason in reasons.values() if reason)
+    eligible = tuple(view for view in matching if reasons[view.node] is None)
+    _enough(spec, matching, left_out, eligible, first=champion is None)
+    drawn = order(eligible, release.salt)
+    names = _cut(spec, drawn, first=champion is None)
+    views = {view.node: view for view in eligible}
+    return Plan(
+        release_id=release.release_id,
+        workload=spec.workload,
+        want=want,
+        waves=tuple(
+            Wave(name, tuple(_change(views[node], spec.workload, want) for node in nodes))
+            for name, nodes in names
+        ),
+        left_out=left_out,
+        salt=release.salt,
+        eligible=tuple(sorted(views)),
+        first=champion is None,
+        hand_picked=bool(spec.canary.nodes),
+        model_bytes=model_bytes,
+        made_at=now,
+    )
+
+
+def plan_hash(plan: Plan) -> str:
+    """Return the SHA-256 of the plan in hexadecimal, without the time at which it was made."""
+    timeless = replace(plan, made_at=_EPOCH)
+    return hashlib.sha256(msgspec.json.encode(timeless, order="deterministic")).hexdigest()
+
+
+def outdated(plan: Plan, inventory: Inventory) -> str:
+    """Return why the fleet is no longer what was planned for, in words; empty: it still is."""
+    views = {view.node: view for view in inventory.nodes}
+    for change in plan.waves[0].changes:
+        problem = _moved(change, views.get(change.node))
+        if problem:
+            return f"canary node {change.node} {problem}"
+    changes = [change for wave in plan.waves for change in wave.changes]
+    moved = [change.node for change in changes if _moved(change, views.get(change.node))]
+    if len(moved) > _MOST_MOVED * len(changes):
+        return f"{len(moved)} of {len(changes)} nodes differ from the plan: {', '.join(moved[:5])}"
+    return ""
+
+
+def _left_out(view: NodeView, want: Digest, model_bytes: int) -> LeftOut | None:
+    if not view.online:
+        return LeftOut(view.node, view.factory, "deferred", "offline")
+    if view.hold_reason:
+        return LeftOut(view.node, view.factory, "deferred", f"held: {view.hold_reason}")
+    if view.serves(want) and view.ordered == want:
+        return LeftOut(view.node, view.factory, "current", "serves it already")
+    need_mb = model_bytes * _DISK_MARGIN / 1e6
+    if view.disk_free_mb < need_mb:
+        reason = f"{view.disk_free_mb} MB of disk free, {need_mb:.0f} MB needed"
+        return LeftOut(view.node, view.factory, "excluded", reason)
+    return None
+
+
+def _enough(
+    spec: Spec,
+    matching: Sequence[NodeView],
+    left_out: Sequence[LeftOut],
+    eligible: Sequence[NodeView],
+    *,
+    first: bool,
+) -> None:
+    deferred = [item for item in left_out if item.kind == "deferred"]
+    if len(deferred) > spec.max_deferred * len(matching):
+        raise Refused(
+            spec.workload,
+            f"{len(deferred)} of {len(matching)} nodes are deferred, at most "
+            f"{spec.max_deferred:.0%} may be ({deferred[0].node}: {deferred[0].reason})",
+            "Wait until they are back, or raise max_deferred",
+        )
+    size = canary_size(len(eligible), spec.canary)
+    least = max(size, spec.canary.min_nodes) + (0 if first else 1)
+    if len(eligible) < least:
+        control = "" if first else " and one control"
+        raise Refused(
+            spec.workload,
+            f"{len(eligible)} nodes can change, a canary of {least - (not first)}{control} needs "
+            f"{least}",
+            "Lower canary.min_nodes or bring more nodes online",
+        )
+    missing = sorted(set(spec.canary.nodes) - {view.node for view in eligible})
+    if missing:
+        raise Refused(
+            "canary.nodes",
+            f"{', '.join(missing)} cannot change now ({len(eligible)} nodes can)",
+            "Name others, or none: then the canary is drawn",
+        )
+
+
+def _cut(
+    spec: Spec, drawn: tuple[str, ...], *, first: bool
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Cut the order into canary, waves and holdback; empty waves are left away."""
+    picked = spec.canary.nodes or drawn[: canary_size(len(drawn), spec.canary)]
+    rest = tuple(node for node in drawn if node not in set(picked))
+    held = 0 if first else max(round(spec.waves.holdback * len(drawn)), spec.canary.min_nodes)
+    held = min(held, len(rest) // 3) if not first else 0
+    middle = rest[: len(rest) - held]
+    waves = [("canary", tuple(picked))]
+    begin = 0
+    for number, share in enumerate(spec.waves.shares, 1):
+        end = len(middle) if number == len(spec.waves.shares) else round(share * len(middle))
+        waves.append((f"wave-{number}", middle[begin:end]))
+        begin = max(begin, end)
+    waves.append(("holdback", rest[len(rest) - held :]))
+    return tuple((name, nodes) for name, nodes in waves if nodes)
+
+
+def _change(view: NodeView, workload: str, want: Digest) -> Change:
+    was = view.ordered or (view.serving.digest if view.serving else None)
+    return Change(workload, view.node, view.factory, want, was, epoch=0)
+
+
+def _moved(change: Change, view: NodeView | None) -> str:
+    if view is None or not view.online:
+        return "is offline"
+    if view.hold_reason:
+        return f"is held: {view.hold_reason}"
+    if view.ordered not in {change.was, change.want}:
+        return f"was given {view.ordered or 'nothing'} by somebody else"
+    return ""

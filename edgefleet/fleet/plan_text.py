@@ -1,0 +1,50 @@
+"""A plan for people, in markdown: for the approval form and the artifact. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from edgefleet.fleet.plan import Plan
+
+_FIRST: Final = (
+    "**First release of this workload: no champion to compare with; "
+    "it is judged by the spec's absolute floors.**"
+)
+
+
+def plan_table(plan: Plan) -> str:
+    """Return waves by factory, bytes to bring, and every node left out with its reason."""
+    factories = sorted({c.factory for wave in plan.waves for c in wave.changes})
+    nodes = sum(len(wave.changes) for wave in plan.waves)
+    lines = [
+        f"### Plan: {nodes} nodes in {len(factories)} factories",
+        "",
+        f"| wave | nodes | {' | '.join(factories)} |",
+        f"|---|---:|{'---:|' * len(factories)}",
+    ]
+    for wave in plan.waves:
+        counts = Counter(change.factory for change in wave.changes)
+        cells = " | ".join(str(counts[factory]) for factory in factories)
+        lines.append(f"| {wave.name} | {len(wave.changes)} | {cells} |")
+    size = plan.model_bytes / 1e6
+    lines += [
+        "",
+        f"Canary: {', '.join(change.node for change in plan.waves[0].changes)}"
+        + (
+            " (hand-picked: its verdict carries no guarantee)"
+            if plan.hand_picked
+            else f" (drawn by `{plan.salt}`)"
+        ),
+        "",
+        (
+            f"To bring: {size:.2f} MB once over each factory's WAN ({size * len(factories):.2f} MB in "
+            f"all), {size * nodes:.2f} MB within the factories. Starts are paced, not bytes."
+        ),
+    ]
+    if plan.first:
+        lines += ["", _FIRST]
+    if plan.left_out:
+        lines += ["", "| left out | factory | kind | reason |", "|---|---|---|---|"]
+        lines += [f"| {o.node} | {o.factory} | {o.kind} | {o.reason} |" for o in plan.left_out]
+    return "\n".join(lines)

@@ -1,0 +1,112 @@
+"""The statistics that the gates share: bets, design effects, intervals. No fleet words in here.
+
+A bet is an e-process: a gambler's capital against a hypothesis, which under that hypothesis reaches
+1/alpha with probability alpha at most, however often one looks (Ville 1939). Samples of one node
+resemble each other; a bet is therefore tempered, its logarithm divided by the dispersion seen
+between nodes and blocks. With that it is an approximation, whose error rates are simulated.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+STAKES: Final[Floats] = np.geomspace(0.02, 0.9, 12)
+"""Shares of the capital that are bet, averaged over: none of them has to be the right one."""
+_LEAST_VARIANCE: Final = 1e-4
+_FEWEST_BLOCKS: Final = 3
+
+
+def log_bet_on_loss_below(
+    n: float, gains: float, losses: float, margin: float, phi: float = 1.0
+) -> float:
+    """Return log capital against "the mean of n samples in {+1, 0, -1} is -margin or worse"."""
+    logs = (
+        gains * np.log1p(STAKES * (1 + margin))
+        + losses * np.log1p(-STAKES * (1 - margin))
+        + (n - gains - losses) * np.log1p(STAKES * margin)
+    )
+    return _mean_of_logs(logs / phi)
+
+
+def log_bet_on_loss(gains: float, losses: float, phi: float = 1.0) -> float:
+    """Return log capital against "the mean of samples in {+1, 0, -1} is 0 or better"."""
+    return _mean_of_logs((gains * np.log1p(-STAKES) + losses * np.log1p(STAKES)) / phi)
+
+
+def log_bet_on_share_below(n: float, hits: float, limit: float, phi: float = 1.0) -> float:
+    """Return log capital against "the share of hits is `limit` or more"."""
+    return log_bet_on_loss_below(n, 0, hits, limit, phi)
+
+
+def log_bet_on_share_above(n: float, hits: float, limit: float, phi: float = 1.0) -> float:
+    """Return log capital against "the share of hits is `limit` or less"."""
+    logs = hits * np.log1p(STAKES * (1 - limit)) + (n - hits) * np.log1p(-STAKES * limit)
+    return _mean_of_logs(logs / phi)
+
+
+def mean_of_bets(first: float, second: float) -> float:
+    """Return the log of two capitals' mean: half of the stake in each, as valid as one."""
+    return float(np.logaddexp(first, second) - math.log(2))
+
+
+def design_effect(sizes: Floats, sums: Floats, variance: float) -> float:
+    """Return Pearson's chi-square per degree of freedom of block sums around the pooled mean.
+
+    `sizes` and `sums` have one value for each block; 1.0 where fewer than three hold samples.
+    """
+    held = sizes > 0
+    sizes, sums = sizes[held], sums[held]
+    if len(sizes) < _FEWEST_BLOCKS or variance <= 0:
+        return 1.0
+    off = sums - sizes * (sums.sum() / sizes.sum())
+    return float((off * off / sizes).sum() / ((len(sizes) - 1) * variance))
+
+
+def dispersion(sizes: Floats, sums: Floats, variance: float) -> float:
+    """Return by how much samples in (node, window) blocks vary more than independent ones; >= 1.
+
+    `sizes` and `sums` have shape (nodes, windows); the larger of the two levels counts.
+    """
+    of_nodes = design_effect(sizes.sum(1), sums.sum(1), variance)
+    of_blocks = design_effect(sizes.ravel(), sums.ravel(), variance)
+    return max(1.0, of_nodes, of_blocks)
+
+
+def difference_variance(n: float, gains: float, losses: float) -> float:
+    """Return the variance of one sample in {+1, 0, -1}, kept off zero."""
+    if n <= 0:
+        return _LEAST_VARIANCE
+    return max((gains + losses) / n - ((gains - losses) / n) ** 2, _LEAST_VARIANCE)
+
+
+def share_variance(n: float, hits: float) -> float:
+    """Return the variance of one sample in {0, 1}, kept off zero."""
+    share = hits / n if n > 0 else 0.0
+    return max(share * (1 - share), _LEAST_VARIANCE)
+
+
+def z_of(confidence: float) -> float:
+    """Return the two-sided normal quantile, 1.96 of 0.95."""
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def wilson(hits: float, n: float, z: float, phi: float = 1.0) -> tuple[float, float]:
+    """Return Wilson's interval of a share; n is divided by the dispersion. (0, 1) of nothing."""
+    n, hits = n / phi, hits / phi
+    if n <= 0:
+        return 0.0, 1.0
+    share, spread = hits / n, z * z / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _mean_of_logs(logs: Floats) -> float:
+    return float(np.logaddexp.reduce(logs) - math.log(len(logs)))

@@ -1,0 +1,156 @@
+"""Signs a package folder: an OpenSSF model-signing bundle in key mode, offline, deterministic.
+
+The format is that of `model_signing sign key`, and its own verifier accepts it (a test holds that).
+It is written here and not by that library because the library's ECDSA nonce is random, its JSON has
+no fixed order and it names the folder in the signed statement: the same package would get another
+digest at every signing. Here the nonce follows RFC 6979, keys are sorted and the subject is the
+card's model and version, so the same files under the same key give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from base64 import b64encode
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from edgefleet.edge.contract import CARD_FILE, SIGNATURE_FILE, Card
+from edgefleet.edge.trust import (
+    BUNDLE_TYPE,
+    PAYLOAD_TYPE,
+    PREDICATE_TYPE,
+    SIGNED_FILES,
+    STATEMENT_TYPE,
+    key_hint,
+    pre_authentication,
+)
+from edgefleet.errors import Refused
+
+KEY_FILE: Final = "signing.key"
+TRUST_FOLDER: Final = "trust"
+
+
+def make_key(folder: Path) -> None:
+    """Make a signing key and its public half, unless they are there.
+
+    `folder`/signing.key (PEM, readable by its owner only) and `folder`/trust/<hint>.pub, where
+    hint is the first 12 digits of the public key's SHA-256: the trust folder of a node may hold
+    several.
+
+    Raises:
+        Refused: a signing.key is there that is not an EC key on curve P-256.
+    """
+    path = folder / KEY_FILE
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+        # Written aside and linked: of two makers one wins, and no half key is ever seen.
+        draft = folder / f".{KEY_FILE}.{os.getpid()}"
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(pem)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    public = _read_key(path).public_key()
+    trusted = folder / TRUST_FOLDER / f"{key_hint(public)[:12]}.pub"
+    if not trusted.exists():
+        trusted.parent.mkdir(exist_ok=True)
+        trusted.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+
+def sign(package: Path, key: Path) -> None:
+    """Write the signature file of a package folder; the same files give the same bytes.
+
+    Raises:
+        Refused: a file of the package is missing, or the key cannot be read.
+    """
+    private = _read_key(key)
+    payload = _canonical(_statement(package))
+    bundle = {
+        "mediaType": BUNDLE_TYPE,
+        "verificationMaterial": {
+            "publicKey": {"hint": key_hint(private.public_key())},
+            "tlogEntries": [],
+        },
+        "dsseEnvelope": {
+            "payload": b64encode(payload).decode(),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [
+                {
+                    "sig": b64encode(
+                        private.sign(
+                            pre_authentication(payload),
+                            ec.ECDSA(SHA256(), deterministic_signing=True),
+                        )
+                    ).decode(),
+                    "keyid": "",
+                }
+            ],
+        },
+    }
+    (package / SIGNATURE_FILE).write_bytes(_canonical(bundle))
+
+
+def _statement(package: Path) -> object:
+    """Return the in-toto statement: every file's SHA-256, and one over all of them as subject."""
+    missing = [name for name in SIGNED_FILES if not (package / name).is_file()]
+    if missing:
+        raise Refused(str(package), f"lacks {', '.join(missing)}", "Package the model again")
+    try:
+        card = msgspec.json.decode((package / CARD_FILE).read_bytes(), type=Card)
+    except msgspec.DecodeError as error:
+        raise Refused(str(package / CARD_FILE), f"is no card: {error}", "Correct it") from error
+    digests = {name: hashlib.sha256((package / name).read_bytes()) for name in SIGNED_FILES}
+    root = hashlib.sha256(b"".join(digest.digest() for digest in digests.values()))
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [
+            {"name": f"{card.model}/{card.version}", "digest": {"sha256": root.hexdigest()}}
+        ],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "serialization": {
+                "method": "files",
+                "hash_type": "sha256",
+                "allow_symlinks": False,
+                "ignore_paths": [SIGNATURE_FILE],
+            },
+            "resources": [
+                {"name": name, "algorithm": "sha256", "digest": digest.hexdigest()}
+                for name, digest in digests.items()
+            ],
+        },
+    }
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        problem = f"cannot be read as a PEM key without a password: {error}"
+        raise Refused(str(path), problem, "Make one with `edgefleet up` or name another") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+        raise Refused(str(path), "is not an EC key on curve P-256", "Name such a key")
+    return key

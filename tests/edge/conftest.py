@@ -1,0 +1,47 @@
+"""One signed package and one server, shared by the tests that only ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgefleet.edge.contract import Digest
+from tests.edge.tiny import Running, server, tiny_package
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Packages that one key signed: `old` finds dark images ok, `new` calls them scratched."""
+
+    root: Path
+    old: Digest
+    new: Digest
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    root = tmp_path_factory.mktemp("shelf")
+    old = tiny_package(root / "old", root / "keys")
+    new = tiny_package(root / "new", root / "keys", bias=4.0, version="2")
+    return Shelf(root, old, new)
+
+
+@pytest.fixture(scope="module")
+def running(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    state = tmp_path_factory.mktemp("node") / "state"
+    with server(
+        state,
+        shelf.root / "old",
+        shelf.old,
+        trust_dir=str(shelf.root / "keys/trust"),
+        label_rate=0.5,
+        max_body_bytes=20_000,
+        max_batch=4,
+        max_in_flight=3,
+        drain_s=1.0,
+    ) as started:
+        started.wait_ready()
+        yield started

@@ -1,0 +1,67 @@
+"""The node's file of windows outlives processes, and stays short."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from edgefleet.edge.contract import Digest, Evidence
+from edgefleet.edge.spool import KEPT_WINDOWS, Spool
+
+DIGEST = Digest("sha256:" + "a" * 64)
+
+
+def record(window: int, boot: str = "a", ok: int = 1) -> Evidence:
+    return Evidence(window=window, digest=DIGEST, boot=boot, ok=ok)
+
+
+def test_what_two_writers_append_at_once_while_it_is_rewritten_is_all_there(
+    tmp_path: Path,
+) -> None:
+    def write(boot: str) -> None:
+        spool = Spool(tmp_path / "windows.jsonl")
+        for number in range(200):
+            spool.append([record(number % 10, boot)])
+            if number % 20 == 0:
+                spool.shorten()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, ["old", "new"]))
+    found = Spool(tmp_path / "windows.jsonl").read(after=-1)
+    assert {(window, boot): 20 for window in range(10) for boot in ("old", "new")} == {
+        (each.window, each.boot): each.ok for each in found
+    }
+
+
+def test_reading_after_a_window_leaves_out_that_window_and_those_before(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "windows.jsonl")
+    spool.append([record(window) for window in range(5)])
+    assert [each.window for each in spool.read(after=2)] == [3, 4]
+
+
+def test_the_newest_windows_are_kept(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "windows.jsonl")
+    spool.append([record(window) for window in range(1000)])
+    spool.shorten()
+    assert len(spool.path.read_bytes().splitlines()) == KEPT_WINDOWS
+    assert list(range(1000 - KEPT_WINDOWS, 1000)) == [e.window for e in spool.read(after=-1)]
+
+
+def test_a_large_spool_is_shortened_by_itself(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "windows.jsonl")
+    for start in range(0, 40_000, 4000):
+        spool.append([record(start + number, ok=10**6) for number in range(4000)])
+    assert spool.path.stat().st_size < 1_500_000
+
+
+def test_a_torn_line_costs_that_line_only(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "windows.jsonl")
+    spool.append([record(1)])
+    with spool.path.open("ab") as file:
+        file.write(b'{"window":2,"dig\n')
+    spool.append([record(3)])
+    assert [each.window for each in spool.read(after=-1)] == [1, 3]
+
+
+def test_a_spool_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
+    assert Spool(tmp_path / "windows.jsonl").read(after=-1) == ()
