@@ -38,8 +38,9 @@ def plan_table(plan: Plan) -> str:
         ),
         "",
         (
-            f"To bring: {size:.2f} MB once over each factory's WAN ({size * len(factories):.2f} MB in "
-            f"all), {size * nodes:.2f} MB within the factories. Starts are paced, not bytes."
+            f"To bring: {size:.2f} MB once over each factory's WAN "
+            f"({size * len(factories):.2f} MB in all), "
+            f"{size * nodes:.2f} MB within the factories. Starts are paced, not bytes."
         ),
     ]
     if plan.first:
