@@ -1,39 +1,68 @@
-# `make demo` and `make test` do everything; `make help` lists the rest.
+# One command each; `make help` lists them. Needs Linux, make and Python 3.11 to 3.13.
 PYTHON ?= python3
-APPROVE ?= auto
+APPROVE ?=
+HOME_DIR ?= .edgefleet
+
 BIN := .venv/bin
-ENV := .venv/.made
-export UV_PYTHON_DOWNLOADS := never
+SETS := requirements.txt requirements-dev.txt requirements-edge.txt
+EXPORT := $(BIN)/uv export --quiet --frozen --no-emit-project --no-annotate --no-header
+# Tests that start no servers, drive no fleet of processes and train nothing.
+QUICK ?= tests/fleet tests/golden tests/repository tests/edge tests/cli tests/report
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench-quantize lock clean
+.PHONY: help demo rehearse test test-quick check golden bench-quantize lock setup-browser clean
 
-help: ## list the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(ENV): requirements-dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; ok = sys.version_info >= (3, 11); ok or sys.exit("Python %d.%d found, 3.11 or newer needed: make PYTHON=python3.11 ..." % sys.version_info[:2])'
+demo: .venv/.made ## servers, a local fleet, a good release and a bad one; APPROVE=ui asks you
+	$(BIN)/python -m edgefleet.cli demo $(if $(APPROVE),--approve $(APPROVE))
+
+rehearse: .venv/.made ## a release over a fleet in memory; ARGS are passed on
+	$(BIN)/python -m edgefleet.cli rehearse $(ARGS)
+
+test: .venv/.made ## every test; ARGS are passed on
+	$(BIN)/python -m pytest $(ARGS)
+
+test-quick: .venv/.made ## the tests of a minute
+	$(BIN)/python -m pytest -m "not servers" $(wildcard $(QUICK))
+
+check: .venv/.made ## format, lint, types, import contracts, quick tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory test-quick
+
+golden: .venv/.made ## write the golden files anew; look at the difference before you commit it
+	EDGEFLEET_GOLDEN=write $(BIN)/python -m pytest tests/golden
+
+bench-quantize: .venv/.made ## what quantization gains and costs on this machine
+	$(BIN)/python -m edgefleet.cli bench-quantize $(ARGS)
+
+lock: .venv/.made ## resolve the newest allowed versions and export them, by hash, per set
+	$(BIN)/uv lock --upgrade --python $(BIN)/python
+	$(EXPORT) --no-dev -o requirements.txt
+	$(EXPORT) -o requirements-dev.txt
+	$(EXPORT) --only-group edge -o requirements-edge.txt
+
+setup-browser: ## a browser for the tests of the approval page (Debian, as root)
+	@command -v chromium || { test "$$(id -u)" = 0 || \
+	  { echo "chromium is missing: install it, or run this target as root"; exit 1; }; \
+	  apt-get update && apt-get install --yes --no-install-recommends chromium; }
+
+clean: ## end what runs in the home, then remove it, the environment and all caches
+	@if test -x $(BIN)/python && test -d $(HOME_DIR); then $(BIN)/python -m edgefleet.cli down; fi
+	rm -rf $(HOME_DIR) .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment: exactly the locked files, checked by hash, and this project in place.
+.venv/.made: requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1): edgefleet needs Python 3.11, 3.12 or 3.13;" \
+	    "name one: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
-
-check: $(ENV) ## format, lint, types, import contracts
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-
-test: $(ENV) ## every test
-	$(BIN)/python -m pytest
-
-lock: ## resolve anew and export the requirement files (hashes, no hosts)
-	$(BIN)/uv lock --quiet --python $(BIN)/python
-	for set in "requirements.txt --no-dev" "requirements-dev.txt --all-groups" "requirements-edge.txt --only-group edge"; do \
-	  set -- $$set; file=$$1; shift; \
-	  $(BIN)/uv export --quiet --frozen --no-emit-project --no-annotate --no-header "$$@" -o $$file >/dev/null; \
-	done
-
-clean: ## remove the environment and everything written beside the sources
-	rm -rf .venv .edgefleet build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

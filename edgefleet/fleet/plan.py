@@ -7,7 +7,8 @@ refused. `outdated` says whether the fleet has moved away from it since.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -23,6 +24,8 @@ from edgefleet.spec import Spec
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _DISK_MARGIN: Final = 1.2
+_MEMORY_MARGIN: Final = 2.0
+"""A starting server holds the model's file and what the runtime makes of it, beside the old one."""
 _MOST_MOVED: Final = 0.1
 """Share of the planned nodes that may look different before a plan is out of date."""
 
@@ -91,7 +94,8 @@ def make_plan(
     reasons = {view.node: _left_out(view, want, model_bytes) for view in matching}
     left_out = tuple(reason for reason in reasons.values() if reason)
     eligible = tuple(view for view in matching if reasons[view.node] is None)
-    _enough(spec, matching, left_out, eligible, first=champion is None)
+    _few_deferred(spec, matching, left_out, inventory.silent)
+    _enough(spec, eligible, first=champion is None)
     drawn = order(eligible, release.salt)
     names = _cut(spec, drawn, first=champion is None)
     views = {view.node: view for view in eligible}
@@ -103,7 +107,7 @@ def make_plan(
             Wave(name, tuple(_change(views[node], spec.workload, want) for node in nodes))
             for name, nodes in names
         ),
-        left_out=left_out,
+        left_out=(*left_out, *_unseen(inventory.silent)),
         salt=release.salt,
         eligible=tuple(sorted(views)),
         first=champion is None,
@@ -140,37 +144,55 @@ def _left_out(view: NodeView, want: Digest, model_bytes: int) -> LeftOut | None:
         return LeftOut(view.node, view.factory, "deferred", f"held: {view.hold_reason}")
     if view.serves(want) and view.ordered == want:
         return LeftOut(view.node, view.factory, "current", "serves it already")
-    need_mb = model_bytes * _DISK_MARGIN / 1e6
-    if view.disk_free_mb < need_mb:
-        reason = f"{view.disk_free_mb} MB of disk free, {need_mb:.0f} MB needed"
+    disk_mb, memory_mb = (m * model_bytes / 1e6 for m in (_DISK_MARGIN, _MEMORY_MARGIN))
+    if view.disk_free_mb < disk_mb:
+        reason = f"{view.disk_free_mb} MB of disk free, {disk_mb:.0f} MB needed"
+        return LeftOut(view.node, view.factory, "excluded", reason)
+    # 0: the site does not tell.
+    if 0 < view.memory_free_mb < memory_mb:
+        reason = f"{view.memory_free_mb} MB of memory free, {memory_mb:.0f} MB needed"
         return LeftOut(view.node, view.factory, "excluded", reason)
     return None
 
 
-def _enough(
+def _unseen(silent: Mapping[str, str]) -> tuple[LeftOut, ...]:
+    """Return one entry for each factory that did not answer: its nodes are not known now."""
+    return tuple(
+        LeftOut(f"{factory}/*", factory, "deferred", f"its factory did not answer: {why}")
+        for factory, why in sorted(silent.items())
+    )
+
+
+def _few_deferred(
     spec: Spec,
     matching: Sequence[NodeView],
     left_out: Sequence[LeftOut],
-    eligible: Sequence[NodeView],
-    *,
-    first: bool,
+    silent: Mapping[str, str],
 ) -> None:
+    """Refuse when too many nodes would come later; a silent factory counts as an average one."""
     deferred = [item for item in left_out if item.kind == "deferred"]
-    if len(deferred) > spec.max_deferred * len(matching):
+    unseen = len(silent) * math.ceil(len(matching) / len({view.factory for view in matching}))
+    away, nodes = len(deferred) + unseen, len(matching) + unseen
+    if away > spec.max_deferred * nodes:
+        first, *_ = (*deferred, *_unseen(silent))
         raise Refused(
             spec.workload,
-            f"{len(deferred)} of {len(matching)} nodes are deferred, at most "
-            f"{spec.max_deferred:.0%} may be ({deferred[0].node}: {deferred[0].reason})",
+            f"{away} of {nodes} nodes are deferred, at most {spec.max_deferred:.0%} may be "
+            f"({first.node}: {first.reason})",
             "Wait until they are back, or raise max_deferred",
         )
-    size = canary_size(len(eligible), spec.canary)
-    least = max(size, spec.canary.min_nodes) + (0 if first else 1)
+
+
+def _enough(spec: Spec, eligible: Sequence[NodeView], *, first: bool) -> None:
+    picked = len(set(spec.canary.nodes))
+    size = picked or max(canary_size(len(eligible), spec.canary), spec.canary.min_nodes)
+    # A first release has nothing to compare with: its canary may be the whole fleet.
+    least = 1 if first else size + 1
     if len(eligible) < least:
-        control = "" if first else " and one control"
+        control = "" if first else f", and a canary of {size} and one control need {least}"
         raise Refused(
             spec.workload,
-            f"{len(eligible)} nodes can change, a canary of {least - (not first)}{control} needs "
-            f"{least}",
+            f"{len(eligible)} nodes can change{control}",
             "Lower canary.min_nodes or bring more nodes online",
         )
     missing = sorted(set(spec.canary.nodes) - {view.node for view in eligible})

@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
+from edgefleet.fleet.stats import STAKES
 from edgefleet.spec import Gates
 
-_STAKES: Final = np.geomspace(0.02, 0.9, 12)
 _DISPERSION: Final = 1.2
 _DISCORDANCE: Final = 0.04
 _DROPS_PT: Final = (2.0, 5.0, 10.0)
@@ -47,13 +47,11 @@ def preflight(gates: Gates, nodes: int, labels_per_window: float) -> Preflight:
     )
     warnings = []
     if nodes < _FEW_NODES:
-        warnings.append(
-            f"{nodes} canary nodes: below {_FEW_NODES} latency and errors have little power"
-        )
+        warnings.append(f"{_nodes(nodes)}: below {_FEW_NODES} latency and errors have little power")
     if gates.accuracy.source == "labels" and to_pass > gates.max_windows:
         need = "more labels" if not labels else f"about {to_pass / gates.max_windows:.1f}x as many"
         warnings.append(
-            f"{nodes} canary nodes with {labels_per_window:.1f} labels a window cannot show a "
+            f"{_nodes(nodes)} with {labels_per_window:.1f} labels a window cannot show a "
             f"margin of {gates.accuracy.margin_pt:g} pt in {gates.max_windows} windows: it needs "
             f"{need}, a wider margin, or a longer soak"
         )
@@ -66,28 +64,28 @@ def preflight(gates: Gates, nodes: int, labels_per_window: float) -> Preflight:
 def _windows(growth: float, alpha: float, labels: float) -> float:
     if labels <= 0:
         return 1e9
-    return _DISPERSION * (math.log(1 / alpha) + math.log(len(_STAKES)) / 2) / growth / labels
+    return _DISPERSION * (math.log(1 / alpha) + math.log(len(STAKES)) / 2) / growth / labels
 
 
 def _fail_growth(drop: float) -> float:
     gains, losses = _DISCORDANCE / 2, _DISCORDANCE / 2 + drop
-    return float((losses * np.log1p(_STAKES) + gains * np.log1p(-_STAKES)).max())
+    return float((losses * np.log1p(STAKES) + gains * np.log1p(-STAKES)).max())
 
 
 def _pass_growth(margin: float) -> float:
     half = _DISCORDANCE / 2
     return float(
         (
-            half * np.log1p(_STAKES * (1 + margin))
-            + half * np.log1p(-_STAKES * (1 - margin))
-            + (1 - _DISCORDANCE) * np.log1p(_STAKES * margin)
+            half * np.log1p(STAKES * (1 + margin))
+            + half * np.log1p(-STAKES * (1 - margin))
+            + (1 - _DISCORDANCE) * np.log1p(STAKES * margin)
         ).max()
     )
 
 
 def _text(found: Preflight, gates: Gates) -> str:
     lines = [
-        f"### What {found.nodes} canary nodes can show",
+        f"### What {_nodes(found.nodes)} can show",
         "",
         (
             f"Windows of {gates.window_s:g} s, at most {gates.max_windows}; "
@@ -104,4 +102,8 @@ def _text(found: Preflight, gates: Gates) -> str:
 
 
 def _in_words(windows: float) -> str:
-    return "never: no labels" if windows >= 1e9 else f"{math.ceil(windows)}"  # noqa: PLR2004
+    return "never: no labels" if windows >= 1e9 else f"{math.ceil(windows)}"  # noqa: PLR2004 - as above
+
+
+def _nodes(count: int) -> str:
+    return f"{count} canary node{'' if count == 1 else 's'}"

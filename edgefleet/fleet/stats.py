@@ -21,6 +21,7 @@ STAKES: Final[Floats] = np.geomspace(0.02, 0.9, 12)
 """Shares of the capital that are bet, averaged over: none of them has to be the right one."""
 _LEAST_VARIANCE: Final = 1e-4
 _FEWEST_BLOCKS: Final = 3
+_LEAST_LIMIT: Final = 1e-4
 
 
 def log_bet_on_loss_below(
@@ -46,8 +47,13 @@ def log_bet_on_share_below(n: float, hits: float, limit: float, phi: float = 1.0
 
 
 def log_bet_on_share_above(n: float, hits: float, limit: float, phi: float = 1.0) -> float:
-    """Return log capital against "the share of hits is `limit` or less"."""
-    logs = hits * np.log1p(STAKES * (1 - limit)) + (n - hits) * np.log1p(-STAKES * limit)
+    """Return log capital against "the share of hits is `limit` or less".
+
+    A hit pays at most 1/limit times the stake, so the stakes reach as far: with those of the other
+    bets a share forty times its limit would be found as slowly as one of twice.
+    """
+    stakes = np.geomspace(STAKES[0], STAKES[-1] / max(limit, _LEAST_LIMIT), 16)
+    logs = hits * np.log1p(stakes * (1 - limit)) + (n - hits) * np.log1p(-stakes * limit)
     return _mean_of_logs(logs / phi)
 
 

@@ -24,7 +24,8 @@ from edgefleet.errors import Refused
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.integer]
-Samples = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+Samples = npt.NDArray[np.generic]
+"""Inputs [n, ...] in the type that the model takes: uint8 or float32."""
 
 BATCH: Final = 32
 _WARM_RUNS: Final = 5

@@ -23,6 +23,7 @@ WEIGHTED: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 _FLOAT_KINDS: Final = WEIGHTED | {"FusedConv", "FusedGemm", "FusedMatMul"}
 _BIAS_AT: Final = 2
+_FUSED: Final = "fused "
 
 
 def prepare(model: Path, target: Path) -> None:
@@ -143,6 +144,11 @@ def keep_float(model: ModelProto, excluded: Iterable[str]) -> tuple[str, ...]:
 
 
 def float_nodes(optimized: Path) -> tuple[str, ...]:
-    """Return the Conv, Gemm and MatMul that still compute in float in an optimized graph."""
+    """Return the Conv, Gemm and MatMul that still compute in float in an optimized graph.
+
+    The runtime names a Gemm that it merged with its activation "fused" and the Gemm's name.
+    """
     model = onnx.load(str(optimized))
-    return tuple(node.name for node in model.graph.node if node.op_type in _FLOAT_KINDS)
+    return tuple(
+        node.name.removeprefix(_FUSED) for node in model.graph.node if node.op_type in _FLOAT_KINDS
+    )

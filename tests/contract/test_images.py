@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edgefleet.adapters.memory.images import MemoryImages
 from edgefleet.adapters.oci_layout import OciLayout
 from edgefleet.edge.contract import CARD_FILE, PACKAGE_FILES, Digest, parse_digest
 from edgefleet.errors import Refused
@@ -57,8 +58,13 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def images(root: Path) -> Images:
+def layout(root: Path) -> OciLayout:
     return OciLayout(root)
+
+
+@pytest.fixture(params=["layout", "memory"])
+def images(request: pytest.FixtureRequest, layout: OciLayout) -> Images:
+    return layout if request.param == "layout" else MemoryImages()
 
 
 def test_what_was_pushed_is_fetched_byte_for_byte(
@@ -81,10 +87,12 @@ def test_a_tag_leads_to_the_digest_and_moves_with_a_later_push(
     assert images.describe(first).annotations["org.opencontainers.image.version"] == "1"
 
 
-def test_pushing_the_same_again_changes_nothing(images: Images, package: Path, root: Path) -> None:
-    first = images.push(package, "one")
+def test_pushing_the_same_again_changes_nothing(
+    layout: OciLayout, package: Path, root: Path
+) -> None:
+    first = layout.push(package, "one")
     before = snapshot(root)
-    assert first == images.push(package, "one")
+    assert first == layout.push(package, "one")
     assert before == snapshot(root)
 
 
@@ -125,28 +133,28 @@ def test_half_a_package_is_not_pushed(images: Images, package: Path) -> None:
 
 @pytest.mark.parametrize("victim", ["manifest", "config", "base", "model"])
 def test_no_damaged_blob_is_ever_unpacked_and_a_push_heals_it(
-    images: Images, package: Path, root: Path, tmp_path: Path, victim: str
+    layout: OciLayout, package: Path, root: Path, tmp_path: Path, victim: str
 ) -> None:
-    digest = images.push(package, "one")
+    digest = layout.push(package, "one")
     path = blob(root, parts(root, digest)[victim])
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(Refused, match=f"{parts_name(path)}: names a blob of .* bytes with digest"):
-        images.fetch(digest, tmp_path / "node")
+        layout.fetch(digest, tmp_path / "node")
     assert not (tmp_path / "node").exists()
-    assert digest == images.push(package, "one")
-    images.fetch(digest, tmp_path / "node")
+    assert digest == layout.push(package, "one")
+    layout.fetch(digest, tmp_path / "node")
 
 
-def test_a_missing_layer_is_refused(images: Images, package: Path, root: Path) -> None:
-    digest = images.push(package, "one")
-    layer = images.describe(digest).layers[1].digest
+def test_a_missing_layer_is_refused(layout: OciLayout, package: Path, root: Path) -> None:
+    digest = layout.push(package, "one")
+    layer = layout.describe(digest).layers[1].digest
     blob(root, layer).unlink()
     with pytest.raises(Refused, match=f"{layer}: is no blob"):
-        images.fetch(digest, Path("unused"))
+        layout.fetch(digest, Path("unused"))
 
 
 def test_two_processes_that_push_at_once_keep_all_their_tags(
-    images: Images, package: Path, root: Path, tmp_path: Path
+    layout: OciLayout, package: Path, root: Path, tmp_path: Path
 ) -> None:
     other = write_package(tmp_path / "other", "2", b"other")
     pushers = [
@@ -155,13 +163,13 @@ def test_two_processes_that_push_at_once_keep_all_their_tags(
     ]
     assert [pusher.wait(timeout=60) for pusher in pushers] == [0, 0]
     for folder, name in ((package, "a"), (other, "b")):
-        digest = images.push(folder, f"{name}-0")
-        assert {digest} == {images.resolve(f"{name}-{i}") for i in range(10)}
+        digest = layout.push(folder, f"{name}-0")
+        assert {digest} == {layout.resolve(f"{name}-{i}") for i in range(10)}
     assert not list(root.glob(".partial-*"))
 
 
-def test_the_folder_is_an_oci_image_layout(images: Images, package: Path, root: Path) -> None:
-    digest = images.push(package, "one")
+def test_the_folder_is_an_oci_image_layout(layout: OciLayout, package: Path, root: Path) -> None:
+    digest = layout.push(package, "one")
     assert json.loads((root / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
     index = json.loads((root / "index.json").read_bytes())
     assert (
@@ -181,9 +189,9 @@ def test_the_folder_is_an_oci_image_layout(images: Images, package: Path, root: 
 
 
 def test_layers_are_sorted_owned_by_root_and_without_times(
-    images: Images, package: Path, root: Path
+    layout: OciLayout, package: Path, root: Path
 ) -> None:
-    found = parts(root, images.push(package, "one"))
+    found = parts(root, layout.push(package, "one"))
     for kind, folder in (("base", "app"), ("model", "models")):
         with tarfile.open(fileobj=io.BytesIO(blob(root, found[kind]).read_bytes())) as archive:
             entries = archive.getmembers()
@@ -196,14 +204,14 @@ def test_layers_are_sorted_owned_by_root_and_without_times(
 
 
 def test_skopeo_reads_it_where_there_is_one(
-    images: Images, package: Path, root: Path, tmp_path: Path
+    layout: OciLayout, package: Path, root: Path, tmp_path: Path
 ) -> None:
     if shutil.which("skopeo") is None:
         return  # the two tests above hold the layout to the standard without it
-    digest = images.push(package, "one")
+    digest = layout.push(package, "one")
     seen = json.loads(skopeo("inspect", f"oci:{root}:one"))
     assert digest == seen["Digest"]
-    assert [layer.digest for layer in images.describe(digest).layers] == seen["Layers"]
+    assert [layer.digest for layer in layout.describe(digest).layers] == seen["Layers"]
     skopeo("copy", "--preserve-digests", f"oci:{root}:one", f"oci:{tmp_path}/copy:one")
     assert digest == OciLayout(tmp_path / "copy").resolve("one")
 

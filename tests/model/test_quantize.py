@@ -121,15 +121,16 @@ def test_a_hostile_model_is_repaired_by_leaving_the_guilty_in_float(
         assert made.model == hostile
 
 
+@pytest.mark.parametrize("which", [1, 3])
 def test_an_excluded_node_stays_in_float_in_the_graph_that_runs(
-    bench: Workshop, tmp_path: Path
+    bench: Workshop, tmp_path: Path, which: int
 ) -> None:
     # Without a guard the runtime quantizes a float Conv between two quantized neighbours by itself.
-    middle = bench.candidates[1]
-    trial = bench.trial((middle,), "minmax")
+    node = bench.candidates[which]
+    trial = bench.trial((node,), "minmax")
     optimized = tmp_path / "optimized.onnx"
-    open_session(bench.file((middle,), "minmax"), level="extended", optimized=optimized)
-    assert (middle,) == graph.float_nodes(optimized)
+    open_session(bench.file((node,), "minmax"), level="extended", optimized=optimized)
+    assert (node,) == graph.float_nodes(optimized)
     assert trial.stray == ()
 
 

@@ -1,0 +1,133 @@
+"""One simulated node: its folder, its images, its jobs, and two files by which people play tricks.
+
+`HOLD` in the folder is the factory's veto, its content the reason. `OFFLINE` cuts the node's link:
+it shows nothing and no order reaches it, but its servers go on serving; what was ordered meanwhile
+is brought about when the file is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from edgefleet.adapters.local.config import NodeConfig
+from edgefleet.adapters.local.job import Job
+from edgefleet.adapters.local.manner import Manner, Place
+from edgefleet.adapters.local.pulls import Pulls, Wires, failed_reason
+from edgefleet.edge.contract import Digest
+from edgefleet.fleet.inventory import NodeView
+
+_MEMORY: Final = Path("/proc/meminfo")
+
+
+class Node:
+    """See the module."""
+
+    def __init__(
+        self,
+        factory: str,
+        config: NodeConfig,
+        folder: Path,
+        wires: Wires,
+        manner: Manner,
+        label_rate: float,
+        failures: Callable[[str, Digest], str],
+    ) -> None:
+        """Read what the disk knows; `run` brings it about."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name = config.name
+        self._factory = factory
+        self._config = config
+        self._folder = folder
+        self._manner = manner
+        self._label_rate = label_rate if config.label_rate is None else config.label_rate
+        self._failures = failures
+        self.pulls = Pulls(folder, config.disk_mb, wires, self, self._arrived)
+        self.jobs: dict[str, Job] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Go on with everything that the disk knows."""
+        self.pulls.resume()
+        for file in sorted(self._folder.glob("jobs/*/order.json")):
+            self.job(file.parent.name)
+
+    def job(self, workload: str) -> Job:
+        """Return a job, made at its first order."""
+        if workload not in self.jobs:
+            place = Place(
+                factory=self._factory,
+                node=self.name,
+                workload=workload,
+                label_rate=self._label_rate,
+                folder=self._folder / "jobs" / workload,
+            )
+            job = Job(place, self.pulls, self._manner, lambda: self.offline)
+            job.on_settled(self.collect)
+            self.jobs[workload] = job
+            self._tasks.append(asyncio.create_task(job.run()))
+        return self.jobs[workload]
+
+    async def stop(self) -> None:
+        """End all servers; what was ordered is on disk."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pulls.close()
+        await asyncio.gather(*(job.stop() for job in self.jobs.values()))
+
+    @property
+    def offline(self) -> bool:
+        """Whether its link is cut."""
+        return (self._folder / "OFFLINE").exists()
+
+    def seeder_failed(self, seed: str, digest: Digest) -> str:
+        """Return why another node's pull failed, empty if it did not."""
+        return self._failures(seed, digest)
+
+    def pull_failed(self, digest: Digest) -> str:
+        """Return why this node's own pull failed, empty if it did not."""
+        return failed_reason(self.pulls.listed(), digest)
+
+    def collect(self) -> None:
+        """Remove packages that nobody holds and nothing uses."""
+        jobs = self.jobs.values()
+        self.pulls.collect(frozenset(digest for job in jobs for digest in job.in_use()))
+
+    async def view(self, workload: str, memory_mb: int) -> NodeView:
+        """Return the node as it is seen now."""
+        job = self.jobs.get(workload)
+        online = not self.offline
+        return NodeView(
+            node=self.name,
+            factory=self._factory,
+            labels=self._config.labels,
+            online=online,
+            serving=await job.serving() if job is not None and online else None,
+            ordered=job.ordered if job is not None else None,
+            hold_reason=self._veto(),
+            pulls=self.pulls.listed(),
+            memory_free_mb=memory_mb if online else 0,
+            disk_free_mb=self.pulls.free_mb if online else 0,
+            problem=job.problem if job is not None and online else "",
+        )
+
+    def _veto(self) -> str | None:
+        try:
+            return (self._folder / "HOLD").read_text().strip() or "no reason given"
+        except FileNotFoundError:
+            return None
+
+    def _arrived(self) -> None:
+        for job in self.jobs.values():
+            job.look()
+
+
+def free_memory_mb() -> int:
+    """Return the machine's available memory, shared by all nodes that it simulates; Linux only."""
+    for line in _MEMORY.read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    return 0

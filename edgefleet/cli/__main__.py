@@ -1,0 +1,5 @@
+"""`python -m edgefleet.cli`."""
+
+from edgefleet.cli import main
+
+main()

@@ -1,0 +1,203 @@
+"""The demo's stories, in order, on a home of its own that is made anew each time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from edgefleet import wiring
+from edgefleet.adapters.servers import supervised
+from edgefleet.cli.demo.live import LiveView
+from edgefleet.cli.demo.verdicts import checks
+from edgefleet.cli.local import FLEET_FILE, deploy, in_prefect, load_fleet, programs
+from edgefleet.cli.output import OUT
+from edgefleet.cli.releases import admitted, spec_file
+from edgefleet.errors import Refused
+from edgefleet.fleet.inventory import Inventory
+from edgefleet.fleet.release import Phase
+from edgefleet.plant.record import read
+from edgefleet.report.gather import gather
+from edgefleet.report.page import page, terminal
+from edgefleet.report.shown import Report, StoryResult
+from edgefleet.settings import Settings
+from edgefleet.spec import load_spec
+from tasks.sites import look_around
+from tasks.starts import answer, run_ended, start_release, start_training, suspended_run
+
+Approve = Literal["auto", "ui"]
+
+WORKLOAD: Final = "defect-detection"
+_POLL_S: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One release, and how it should end."""
+
+    title: str
+    recipe: str
+    decision: Literal["approve", "reject"]
+    comment: str
+    expected: Phase
+
+
+STORIES: Final = (
+    Story(
+        "The workload's first release, by absolute floors",
+        "first",
+        "approve",
+        "the first model for this line",
+        Phase.RELEASED,
+    ),
+    Story(
+        "1. A good version goes out",
+        "better",
+        "approve",
+        "better on every line",
+        Phase.RELEASED,
+    ),
+    Story(
+        "2. Worse in the field, not in the lab: the canary catches it",
+        "field-blind",
+        "approve",
+        "fine on the validation set",
+        Phase.ROLLED_BACK,
+    ),
+    Story(
+        "3a. INT8 ruins it, leaving the guilty nodes in float repairs it",
+        "repairable",
+        "reject",
+        "shown; the line keeps what it has",
+        Phase.REJECTED,
+    ),
+    Story(
+        "3b. INT8 ruins it beyond repair",
+        "beyond-repair",
+        "reject",
+        "never asked",
+        Phase.REFUSED,
+    ),
+)
+
+
+def tell(home: Path, approve: Approve) -> bool:
+    """Tell every story and write the report; return whether each ended as it should."""
+    shutil.rmtree(home, ignore_errors=True)
+    fleet = load_fleet(FLEET_FILE)
+    begun = datetime.now(UTC)
+    nodes = sum(len(factory.nodes) for factory in fleet.factories)
+    OUT.print(f"starting Prefect, MLflow and {nodes} nodes in {len(fleet.factories)} factories")
+    os.environ["EDGEFLEET_HOME"] = str(home)
+    settings = Settings()
+    with supervised(home, programs(settings, fleet)) as endpoints:
+        environment = in_prefect(endpoints.known, home)
+        os.environ.update(environment)
+        deploy(environment)
+        with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}):
+            results = _told(settings, endpoints.known, approve)
+    plant = read(home / "fleet")
+    report = Report(
+        title="edgefleet demo",
+        started=begun,
+        ended=datetime.now(UTC),
+        machine=machine(),
+        window_s=fleet.window_s,
+        stories=results,
+        plant=plant,
+        checks=checks(results, plant),
+    )
+    file = home / "report.html"
+    file.write_text(page(report), encoding="utf-8")
+    OUT.print(terminal(report))
+    OUT.print(f"report: {file}", soft_wrap=True)
+    return report.ok
+
+
+def _told(
+    settings: Settings, endpoints: Mapping[str, str], approve: Approve
+) -> tuple[StoryResult, ...]:
+    here = wiring.world()
+    addresses = {"Prefect": endpoints["prefect_ui"], "MLflow": endpoints["mlflow_url"]}
+    totals = settings.home / "fleet" / "plant" / "now.json"
+    plain = not OUT.is_terminal
+    results = []
+    with LiveView(addresses, here.ledger, _look, totals, plain) as view:
+        view.story("Training the first model")
+        _ended(start_training([STORIES[0].recipe]))
+        others = start_training([story.recipe for story in STORIES[1:]])
+        for number, story in enumerate(STORIES, 1):
+            view.story(story.title)
+            _registered(settings, number, others)
+            release_id = _released(settings, story, str(number), view, approve)
+            current = here.ledger.release(release_id)
+            results.append(
+                StoryResult(
+                    title=story.title,
+                    expected=story.expected.value,
+                    ended=current.phase.value,
+                    ok=current.phase is story.expected,
+                    story=gather(here.ledger, release_id),
+                )
+            )
+    return tuple(results)
+
+
+def _released(
+    settings: Settings, story: Story, version: str, view: LiveView, approve: Approve
+) -> str:
+    """Release a version, answer its form, and wait until it has ended."""
+    file = spec_file(settings, WORKLOAD)
+    made = admitted(load_spec(file), file.read_text(encoding="utf-8"), version, "the demo")
+    start_release(made.release_id)
+    view.follow(made.release_id)
+    ledger = wiring.world().ledger
+    answered = False
+    while (current := ledger.release(made.release_id)).live and current.phase is not Phase.HELD:
+        run = suspended_run(made.release_id) if current.phase is Phase.AWAITING else None
+        if run and approve == "auto" and not answered:
+            answer(run, story.decision, "the demo", story.comment)
+            answered = True
+        elif run and not answered:
+            view.story(f"{story.title}: please {story.decision} in Prefect's UI ({run.name})")
+            answered = True
+        time.sleep(_POLL_S)
+    return made.release_id
+
+
+def _registered(settings: Settings, versions: int, training: FlowRun) -> None:
+    """Wait until so many versions are registered."""
+    model = load_spec(spec_file(settings, WORKLOAD)).model
+    while len(wiring.world().models.versions(model)) < versions:
+        if run_ended(training) and len(wiring.world().models.versions(model)) < versions:
+            raise Refused(
+                f"flow run {training.name}", f"registered fewer than {versions}", "See it"
+            )
+        time.sleep(_POLL_S)
+
+
+def _ended(run: FlowRun) -> None:
+    while not run_ended(run):
+        time.sleep(_POLL_S)
+
+
+def _look() -> Inventory:
+    return look_around(WORKLOAD)
+
+
+def machine() -> str:
+    """Return what this machine is, in words."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cpu = names[0] if names else platform.machine()
+    return f"{os.cpu_count()} x {cpu}, {memory_gib:.0f} GiB, Python {platform.python_version()}"

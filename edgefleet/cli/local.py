@@ -1,0 +1,157 @@
+"""Commands for this machine: up and down of the embedded servers and the local fleet."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+import yaml
+
+from edgefleet import wiring
+from edgefleet.adapters.local.config import FactoryConfig, SupervisorConfig
+from edgefleet.adapters.servers import Program, embedded
+from edgefleet.adapters.servers import down as take_down
+from edgefleet.adapters.servers import up as bring_up
+from edgefleet.adapters.servers.embedded import ROOT
+from edgefleet.cli.output import OUT, Json, say, told
+from edgefleet.errors import Refused, Unreachable
+from edgefleet.model.signature import make_key
+from edgefleet.plant.config import PlantConfig
+from edgefleet.settings import Settings
+
+Fleet = Annotated[Path, typer.Option(help="The local fleet.")]
+FLEET_FILE = Path("deployments/fleet.yaml")
+
+
+class LocalFleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """deployments/fleet.yaml: the factories of this machine and their cameras."""
+
+    factories: tuple[FactoryConfig, ...]
+    window_s: float = 2.0
+    label_rate: float = 0.5
+    cutover_lead_s: float = 0.5
+    start_at_once: int = 2
+    plants: tuple[dict[str, str | float], ...] = ()
+    """PlantConfig fields, without root."""
+
+
+def join(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(up)
+    app.command()(down)
+
+
+def load_fleet(file: Path) -> LocalFleet:
+    """Return the local fleet.
+
+    Raises:
+        Refused: the file is missing, no YAML, or a field is wrong.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return msgspec.convert(content, LocalFleet)
+    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise Refused(str(file), str(error), "Correct the fleet's file") from error
+
+
+def programs(settings: Settings, fleet: LocalFleet) -> tuple[Program, ...]:
+    """Return everything that runs on this machine; writes the configurations they are given."""
+    home = settings.home.resolve()
+    root = home / "fleet"
+    root.mkdir(parents=True, exist_ok=True)
+    keys = wiring.key_dir(settings)
+    make_key(keys)
+    config = SupervisorConfig(
+        root=str(root),
+        images_dir=str(wiring.images_dir(settings)),
+        trust_dir=str(keys / "trust"),
+        factories=fleet.factories,
+        window_s=fleet.window_s,
+        label_rate=fleet.label_rate,
+        cutover_lead_s=fleet.cutover_lead_s,
+        start_at_once=fleet.start_at_once,
+    )
+    file = _written(root / "supervisor-config.json", config)
+    supervisor = Program(
+        name="fleet",
+        argv=(sys.executable, "-m", "edgefleet.adapters.local.supervisor", str(file)),
+        cwd=ROOT,
+        ready_file=root / "supervisor.json",
+        endpoints={},
+    )
+    plants = tuple(_plant(root, fields, number) for number, fields in enumerate(fleet.plants))
+    return (*embedded(home), supervisor, *plants)
+
+
+def _plant(root: Path, fields: Mapping[str, str | float], number: int) -> Program:
+    try:
+        config = msgspec.convert({**fields, "root": str(root)}, PlantConfig)
+    except msgspec.ValidationError as error:
+        raise Refused(f"plants[{number}]", str(error), "Correct deployments/fleet.yaml") from error
+    file = _written(root / f"plant-{config.workload}.json", config)
+    return Program(
+        name=f"plant-{config.workload}",
+        argv=(sys.executable, "-m", "edgefleet.plant", str(file)),
+        cwd=ROOT,
+        after=("fleet",),
+    )
+
+
+def _written(file: Path, config: object) -> Path:
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(config)))
+    return file
+
+
+def in_prefect(endpoints: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return the environment with which Prefect's client finds the embedded server."""
+    return {
+        "PREFECT_API_URL": endpoints["prefect_api"],
+        "PREFECT_HOME": str(home / "prefect"),
+        "EDGEFLEET_HOME": str(home),
+        "EDGEFLEET_ROOT": str(ROOT),
+    }
+
+
+def deploy(environment: Mapping[str, str]) -> None:
+    """Create every deployment of prefect.yaml.
+
+    Raises:
+        Unreachable: Prefect's server did not take them; its words are shown.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Unreachable(f"deployments were not created: {done.stdout[-800:]}{done.stderr[-800:]}")
+
+
+def up(*, fleet: Fleet = FLEET_FILE, as_json: bool = Json) -> None:
+    """Start what does not run yet: Prefect, its worker, MLflow, the local fleet; create flows."""
+    with told():
+        settings = Settings()
+        found = bring_up(settings.home.resolve(), programs(settings, load_fleet(fleet)))
+        deploy(in_prefect(found.known, settings.home.resolve()))
+        say(found.known, as_json=as_json, draw=lambda: _addresses(found.known))
+
+
+def down(*, as_json: bool = Json) -> None:
+    """End everything that `up` started; what was written stays."""
+    with told():
+        ended = take_down(Settings().home.resolve())
+        say(ended, as_json=as_json, draw=lambda: f"ended: {', '.join(ended) or 'nothing was up'}")
+
+
+def _addresses(known: Mapping[str, str]) -> None:
+    for name, url in sorted(known.items()):
+        OUT.print(f"{name:<16} {url}", highlight=False)

@@ -1,0 +1,233 @@
+"""What the re-randomisation test compares: one number for each node and metric, low is bad.
+
+Each is the node's time after the change minus its own time before, so that a node that always was
+slow or poor does not look like a degradation. Where fewer than half of the nodes have a past, all
+are taken without it, and the text says so: noisier, and hand-picked nodes would then mislead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefleet.edge.contract import Evidence
+from edgefleet.fleet.design import Design
+from edgefleet.fleet.tally import Floats, Span, Tally, log_quantiles, tally
+from edgefleet.spec import Gates
+
+LABELS_PRIOR: Final = 400
+REQUESTS_PRIOR: Final = 1000
+ERRORS_PRIOR: Final = 5000
+WINDOWS_PRIOR: Final = 20
+"""Beyond so many a node's own scatter outweighs its sampling noise: its weight grows no more."""
+BURST_CAP: Final = 0.02
+"""Errors of one window count up to this share of its requests: a burst is one event, not many."""
+PRESENCE_MARGIN: Final = 0.2
+START_WINDOWS: Final = 3
+"""Windows in which a changed node may still be starting, if it was never seen warm."""
+LATENCY_SHRINK: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One metric of all nodes."""
+
+    name: str
+    values: Floats
+    """Per node, low is bad, 0 where the weight is 0."""
+    weights: Floats
+    """Per node; 0: no evidence."""
+    margin: float
+    """In units of `values`."""
+    shrink: float
+    """On a PASS: a model that is worse by the margin would also scatter more."""
+    enough: bool
+    n: int
+    canary: float | None
+    control: float | None
+    with_past: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """All evidence of one look as arrays; rows are the design's nodes."""
+
+    before: Tally
+    after: Tally
+    canary: NDArray[np.intp]
+    """Rows of the canary."""
+    control: NDArray[np.intp]
+
+
+def sheet_of(design: Design, evidence: Mapping[str, Sequence[Evidence]], window: int) -> Sheet:
+    """Return the evidence up to `window` that belongs to a design."""
+    chosen = frozenset(design.canary)
+    first, last = design.pre or (0, -1)
+    before = [Span(member.node, design.was, first, last) for member in design.nodes]
+    after = [
+        Span(
+            member.node,
+            design.want if member.node in chosen else design.was,
+            max(design.first_window, design.since.get(member.node, design.first_window)),
+            window,
+        )
+        for member in design.nodes
+    ]
+    isin = np.array([member.node in chosen for member in design.nodes], dtype=np.bool_)
+    return Sheet(
+        tally(evidence, before), tally(evidence, after), np.flatnonzero(isin), np.flatnonzero(~isin)
+    )
+
+
+def request_scores(sheet: Sheet, gates: Gates) -> tuple[Score, ...]:
+    """Return latency quantiles, errors: what every request tells without a label."""
+    latency = [latency_score(sheet, gates, q) for q in gates.latency.quantiles]
+    return (*latency, errors_score(sheet, gates))
+
+
+def accuracy_score(sheet: Sheet, gates: Gates) -> Score:
+    """Return the share of right answers of labelled requests; pairs, if there are any, say more."""
+    before, after = sheet.before.counts, sheet.after.counts
+    right, labels = after["correct"].sum(1), after["labelled"].sum(1)
+    old_right, old_labels = before["correct"].sum(1), before["labelled"].sum(1)
+    margin = gates.accuracy.margin_pt / 100
+    canary, control = _pooled(sheet, right, labels)
+    least = max(control or 0.0, margin + 0.01)
+    shrink = np.sqrt(_spread(least) / _spread(least - margin))
+    return _score(
+        sheet,
+        gates,
+        "accuracy",
+        (_ratio(right, labels), labels),
+        (_ratio(old_right, old_labels), old_labels),
+        prior=LABELS_PRIOR,
+        margin=margin,
+        shrink=min(1.0, float(shrink)),
+        least=gates.min_labels,
+        pooled=(canary, control),
+    )
+
+
+def presence_score(sheet: Sheet, gates: Gates) -> Score:
+    """Return the share of windows with a word from the node: a crashing model sends none."""
+    after, before = sheet.after.seen, sheet.before.seen
+    width = after.shape[1]
+    # A changed node counts from the window after it was first seen: seeing it chose that one.
+    starts = np.zeros(len(after), dtype=np.int64)
+    first = np.where(after.any(1), after.argmax(1) + 1, START_WINDOWS)
+    starts[sheet.canary] = first[sheet.canary]
+    due = np.maximum(width - starts, 0).astype(np.float64)
+    counted = np.arange(width)[np.newaxis, :] >= starts[:, np.newaxis]
+    came = (after & counted).sum(1).astype(np.float64)
+    past = np.where(before.any(1), before.shape[1], 0).astype(np.float64)
+    canary, control = _pooled(sheet, came, due)
+    score = _score(
+        sheet,
+        gates,
+        "presence",
+        (_ratio(came, due), due),
+        (_ratio(before.sum(1).astype(np.float64), past), past),
+        prior=WINDOWS_PRIOR,
+        margin=PRESENCE_MARGIN,
+        shrink=1.0,
+        least=gates.min_windows,
+        pooled=(canary, control),
+    )
+    # All silent is a failure of the way to them, and says nothing about the model.
+    return replace(score, enough=score.enough and bool(came[sheet.control].any()))
+
+
+def latency_score(sheet: Sheet, gates: Gates, q: float) -> Score:
+    """Return minus the log of one latency quantile in seconds."""
+    after, before = sheet.after, sheet.before
+    sides = (after.histograms[sheet.canary], after.histograms[sheet.control])
+    pooled = [float(np.exp(log_quantiles(side.sum(0)[np.newaxis], q)[0])) for side in sides]
+    held = [float(side.sum()) for side in sides]
+    return _score(
+        sheet,
+        gates,
+        f"p{q * 100:g}",
+        (-after.log_quantiles(q), after.histograms.sum(1)),
+        (-before.log_quantiles(q), before.histograms.sum(1)),
+        prior=REQUESTS_PRIOR,
+        margin=float(np.log1p(gates.latency.margin_pct / 100)),
+        shrink=LATENCY_SHRINK,
+        least=gates.min_requests,
+        pooled=(pooled[0] if held[0] else None, pooled[1] if held[1] else None),
+    )
+
+
+def errors_score(sheet: Sheet, gates: Gates) -> Score:
+    """Return minus the error rate, bursts capped."""
+    margin = gates.errors.margin_pt / 100
+    requests, old_requests = sheet.after.requests.sum(1), sheet.before.requests.sum(1)
+    capped, old_capped = _capped(sheet.after), _capped(sheet.before)
+    of_controls = capped[sheet.control].sum(), requests[sheet.control].sum()
+    # Half an error more: none seen among the controls does not mean that there is none.
+    usual = float((of_controls[0] + 0.5) / (of_controls[1] + 1))
+    return _score(
+        sheet,
+        gates,
+        "errors",
+        (-_ratio(capped, requests), requests),
+        (-_ratio(old_capped, old_requests), old_requests),
+        prior=ERRORS_PRIOR,
+        margin=margin,
+        shrink=float(np.sqrt(usual / (usual + margin))),
+        least=gates.min_requests,
+        pooled=_pooled(sheet, sheet.after.errors.sum(1), requests),
+    )
+
+
+def _score(
+    sheet: Sheet,
+    gates: Gates,
+    name: str,
+    after: tuple[Floats, Floats],
+    before: tuple[Floats, Floats],
+    *,
+    prior: float,
+    margin: float,
+    shrink: float,
+    least: int,
+    pooled: tuple[float | None, float | None],
+) -> Score:
+    """Subtract the past; `after` and `before` are (value, count) of each node."""
+    (value, count), (old_value, old_count) = after, before
+    here = count > 0
+    with_past = bool(here.any()) and float((old_count[here] > 0).mean()) >= 0.5  # noqa: PLR2004 - half
+    used = here & (old_count > 0) if with_past else here
+    noise = 1 / np.maximum(count, 1) + 1 / prior
+    if with_past:
+        noise = noise + 1 / np.maximum(old_count, 1)
+        value = value - old_value
+    weights = np.where(used, 1 / noise, 0.0)
+    mine = used[sheet.canary]
+    n = int(count[sheet.canary].sum())
+    share = float(mine.mean()) if len(mine) else 0.0
+    enough = n >= least and share >= gates.min_node_share and bool(used[sheet.control].any())
+    values = np.where(used, value, 0.0)
+    return Score(name, values, weights, margin, shrink, enough, n, *pooled, with_past)
+
+
+def _capped(counts: Tally) -> Floats:
+    capped: Floats = np.minimum(counts.errors, np.ceil(BURST_CAP * counts.requests)).sum(1)
+    return capped
+
+
+def _pooled(sheet: Sheet, hits: Floats, n: Floats) -> tuple[float | None, float | None]:
+    sides = ((hits[rows].sum(), n[rows].sum()) for rows in (sheet.canary, sheet.control))
+    canary, control = (float(part / whole) if whole else None for part, whole in sides)
+    return canary, control
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return part / np.maximum(whole, 1)
+
+
+def _spread(share: float) -> float:
+    return max(share * (1 - share), 1e-4)

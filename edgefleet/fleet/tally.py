@@ -1,0 +1,130 @@
+"""Evidence as arrays: every node's counts by window, of the digest that it ought to serve, warm.
+
+A table holds what the gates read, shape (nodes, windows); records of the same node and window (late
+labels among them) are added. Another digest than the expected one is no evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefleet.edge.contract import BOUNDS_S, BUCKETS, Digest, Evidence
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+_FIELDS: Final = (
+    "ok",
+    "server_errors",
+    "refused",
+    "labelled",
+    "correct",
+    "shadowed",
+    "disagreed",
+    "disagreed_labelled",
+    "paired",
+    "gains",
+    "losses",
+)
+_counts: Final = attrgetter(*_FIELDS)
+_LOWEST_LOG: Final = float(np.log(BOUNDS_S[0]))
+_LOG_FACTOR: Final = float(np.log(BOUNDS_S[1] / BOUNDS_S[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which records of one node count."""
+
+    node: str
+    digest: Digest | None
+    """What it ought to serve; None: none count."""
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts of nodes (rows) in windows (columns)."""
+
+    counts: Mapping[str, Floats]
+    seen: Flags
+    """There is a warm record, of whatever digest."""
+    histograms: Floats
+    """Latencies over all windows, shape (nodes, BUCKETS + 1)."""
+
+    @property
+    def requests(self) -> Floats:
+        """Answers and failures of our own making; the senders' mistakes are not in it."""
+        return self.counts["ok"] + self.errors
+
+    @property
+    def errors(self) -> Floats:
+        """Server errors, and requests refused because the queue was full."""
+        return self.counts["server_errors"] + self.counts["refused"]
+
+    def of(self, rows: NDArray[np.intp]) -> Tally:
+        """Return the same of some nodes."""
+        counts = {name: table[rows] for name, table in self.counts.items()}
+        return Tally(counts, self.seen[rows], self.histograms[rows])
+
+    def log_quantiles(self, q: float) -> Floats:
+        """Return each node's log q-quantile in seconds, 0 where nothing was counted."""
+        return log_quantiles(self.histograms, q)
+
+
+def log_quantiles(histograms: Floats, q: float) -> Floats:
+    """Return the log q-quantile in seconds of each row, geometric within a bucket; 0 of nothing."""
+    summed = histograms.cumsum(1)
+    total = summed[:, -1]
+    rank = q * total
+    bucket = (summed < rank[:, np.newaxis]).sum(1).clip(0, BUCKETS)
+    rows = np.arange(len(histograms))
+    inside = histograms[rows, bucket]
+    before = summed[rows, bucket] - inside
+    part = (rank - before) / np.maximum(inside, 1)
+    return np.where(total > 0, _LOWEST_LOG + _LOG_FACTOR * (bucket - 1 + part), 0.0)
+
+
+def tally(evidence: Mapping[str, Sequence[Evidence]], spans: Sequence[Span]) -> Tally:
+    """Return the counts of each span's node; the columns run from the earliest to the latest."""
+    first = min((span.first for span in spans), default=0)
+    width = max(0, max((span.last for span in spans), default=-1) - first + 1)
+    cells: list[int] = []
+    rows: list[int] = []
+    counted: list[Evidence] = []
+    seen = np.zeros((len(spans), width), dtype=np.bool_)
+    for row, span in enumerate(spans):
+        for record in evidence.get(span.node, ()):
+            window = record.window
+            if span.first <= window <= span.last and record.warm:
+                seen[row, window - first] = True
+                if record.digest == span.digest:
+                    cells.append(row * width + window - first)
+                    rows.append(row)
+                    counted.append(record)
+    shape = (len(spans), width)
+    flat = np.fromiter(chain.from_iterable(map(_counts, counted)), np.int64)
+    columns = flat.reshape(-1, len(_FIELDS)).T
+    where = np.array(cells, dtype=np.int64)
+    counts = {
+        name: np.bincount(where, column, width * len(spans)).reshape(shape).astype(np.float64)
+        for name, column in zip(_FIELDS, columns, strict=True)
+    }
+    return Tally(counts, seen, _histograms(counted, rows, len(spans)))
+
+
+def _histograms(records: Sequence[Evidence], rows: Sequence[int], nodes: int) -> Floats:
+    pairs = chain.from_iterable(chain.from_iterable(record.latency for record in records))
+    flat = np.fromiter(pairs, np.int64).reshape(-1, 2)
+    of_record = np.fromiter((len(record.latency) for record in records), np.int64)
+    row = np.repeat(np.array(rows, dtype=np.int64), of_record)
+    width = BUCKETS + 1
+    table = np.bincount(row * width + flat[:, 0], flat[:, 1], nodes * width)
+    return table.reshape(nodes, width).astype(np.float64)

@@ -1,0 +1,247 @@
+"""May this model ship, in which precision, and what will an approver want to know?
+
+Takes a submission folder and ends with a signed package or a refusal in words. Accuracy is measured
+on the submission's own validation set, for the model, its shipped variant and the best champion
+alike, so that small losses cannot add up from release to release.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edgefleet.edge.contract import CARD_FILE, MODEL_FILE, Card
+from edgefleet.errors import Refused
+from edgefleet.model.evaluate import (
+    Drop,
+    Flags,
+    Race,
+    open_session,
+    paired_drop,
+    predict,
+    right,
+)
+from edgefleet.model.package import build_package
+from edgefleet.model.quantize import quantize, this_cpu_has_vnni
+from edgefleet.model.search import Cut, Precision, Suspect, Try
+from edgefleet.model.submission import DataSets, check, load_sets
+from edgefleet.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What ships against the best champion, on the candidate's validation set."""
+
+    champion: str
+    """Model and version."""
+    accuracy: float
+    """The champion's."""
+    drop: Drop
+
+
+@dataclass(frozen=True, slots=True)
+class Qualification:
+    """What was measured and decided; `msgspec.json` writes and reads it."""
+
+    model: str
+    version: str
+    precision: Precision
+    reason: str
+    accuracy_fp32: float
+    accuracy: float
+    """Of what ships, on `drop.n` samples."""
+    drop: Drop
+    """Of what ships against FP32."""
+    speedup: Race | None
+    """Of the best INT8 variant against FP32; None: none was good enough to be timed."""
+    size_fp32_bytes: int
+    size_bytes: int
+    excluded: tuple[str, ...]
+    """Nodes that what ships leaves in float."""
+    vnni: bool
+    """Whether the measuring CPU has the 8-bit dot product."""
+    trace: tuple[Try, ...]
+    ranking: tuple[Suspect, ...]
+    cut: Cut
+    """Which budget ended the search."""
+    package: str
+    """Folder of the finished package."""
+    against: Comparison | None
+    """With the best champion; None: there is none."""
+
+
+def qualify(
+    folder: Path,
+    spec: Spec,
+    workdir: Path,
+    key: Path,
+    champion: Path | None,
+    monotonic: Callable[[], float],
+    version: str | None = None,
+) -> Qualification:
+    """Qualify a submission folder; the package is made in `workdir`/package.
+
+    `key` is the signing key's file. `champion` is the package folder of the best champion ever,
+    None if there is none. `version` is the registered version, which the submission could not know;
+    None: the card's own holds.
+
+    Raises:
+        Refused: the submission is not whole, too inaccurate, worse than the champion, or INT8 was
+            demanded and cannot be had.
+    """
+    check(folder)
+    sets = load_sets(folder)
+    model = folder / MODEL_FILE
+    card = _card(folder)
+    if version is not None:
+        card = msgspec.structs.replace(card, version=version)
+    vnni = this_cpu_has_vnni()
+    base_right = _right(model, sets)
+    _accurate(card, "FP32", base_right, spec)
+    made = quantize(
+        model,
+        sets.calibration,
+        sets.validation,
+        sets.validation_labels,
+        spec.quantization,
+        workdir / "quantize",
+        monotonic,
+        vnni=vnni,
+    )
+    outcome = made.outcome
+    shipped_right = base_right if outcome.precision == "fp32" else _right(made.model, sets)
+    _accurate(card, outcome.precision, shipped_right, spec)
+    against = None if champion is None else _compare(card, champion, sets, shipped_right, spec)
+    package = build_package(
+        workdir / "package",
+        made.model,
+        source=model,
+        golden=sets.golden,
+        card=card,
+        precision=outcome.precision,
+        key=key,
+    )
+    size = made.model.stat().st_size
+    shutil.rmtree(workdir / "quantize", ignore_errors=True)  # every try is a model: disk
+    chosen = outcome.best if outcome.precision != "fp32" else None
+    return Qualification(
+        model=card.model,
+        version=card.version,
+        precision=outcome.precision,
+        reason=outcome.reason,
+        accuracy_fp32=made.accuracy_fp32,
+        accuracy=made.accuracy,
+        drop=made.drop,
+        speedup=outcome.race,
+        size_fp32_bytes=model.stat().st_size,
+        size_bytes=size,
+        excluded=(*chosen.excluded, *chosen.stray) if chosen else (),
+        vnni=vnni,
+        trace=outcome.trace,
+        ranking=outcome.ranking,
+        cut=outcome.cut,
+        package=str(package),
+        against=against,
+    )
+
+
+def describe(qualification: Qualification) -> str:
+    """Return the approval form's part on the model, in markdown."""
+    q = qualification
+    lines = [
+        f"| {q.model} {q.version} | FP32 | ships: {q.precision} |",
+        "|---|---|---|",
+        f"| accuracy (n={q.drop.n}) | {_percent(q.accuracy_fp32)} | {_percent(q.accuracy)} |",
+        f"| drop | | {q.drop} |",
+        f"| model file | {_size(q.size_fp32_bytes)} | {_size(q.size_bytes)} |",
+    ]
+    if q.speedup is not None:
+        what = "speed-up" if q.precision != "fp32" else "speed-up of INT8, which does not ship"
+        race = q.speedup
+        lines.append(f"| {what} | {race.a_ms:.2f} ms | {race.b_ms:.2f} ms: {race} |")
+    if q.against is None:
+        lines.append("| champion | | none yet |")
+    else:
+        lines.append(
+            f"| drop against champion {q.against.champion} ({_percent(q.against.accuracy)} "
+            f"on the same samples) | | {q.against.drop} |"
+        )
+    lines.append(f"| left in float | | {_float_part(q)} |")
+    text = "\n".join(lines)
+    text += f"\n\nWhy {q.precision}: {q.reason}."
+    if q.cut != "no":
+        text += f" The search was cut short by its budget of {q.cut}."
+    if not q.vnni:
+        text += " Measured on a CPU without VNNI: weights use 7 bits."
+    return text
+
+
+def _float_part(qualification: Qualification) -> str:
+    if qualification.precision == "fp32":
+        return "everything"
+    return ", ".join(qualification.excluded) or "nothing"
+
+
+def _card(folder: Path) -> Card:
+    try:
+        return msgspec.json.decode((folder / CARD_FILE).read_bytes(), type=Card)
+    except (OSError, msgspec.DecodeError) as error:
+        raise Refused(str(folder / CARD_FILE), f"is no card: {error}", "Correct it") from error
+
+
+def _right(model: Path, sets: DataSets) -> Flags:
+    return right(predict(open_session(model), sets.validation), sets.validation_labels)
+
+
+def _accurate(card: Card, what: str, flags: Flags, spec: Spec) -> None:
+    least = spec.validation.min_accuracy
+    if flags.mean() < least:
+        problem = (
+            f"version {card.version} as {what} has accuracy {_percent(float(flags.mean()))} "
+            f"(n={len(flags)}) on its validation set, the least is {_percent(least)}"
+        )
+        raise Refused(card.model, problem, "Train it better, or lower validation.min_accuracy")
+
+
+def _compare(
+    card: Card, champion: Path, sets: DataSets, now_right: Flags, spec: Spec
+) -> Comparison:
+    """Compare with the champion by the classes' names: a new model may order or add classes."""
+    theirs = _card(champion)
+    best = f"{theirs.model} {theirs.version}"
+    if (card.input.shape, card.input.dtype) != (theirs.input.shape, theirs.input.dtype):
+        problem = (
+            f"version {card.version} takes {card.input.dtype} of shape {card.input.shape}, the "
+            f"best champion {best} takes {theirs.input.dtype} of shape {theirs.input.shape}: they "
+            "cannot be compared, and today's clients would send the wrong shape"
+        )
+        raise Refused(card.model, problem, "Release it as a workload of its own")
+    answers = predict(open_session(champion / MODEL_FILE), sets.validation)
+    said = np.array(theirs.labels)[answers.argmax(axis=1)]
+    best_right: Flags = said == np.array(card.labels)[sets.validation_labels]
+    drop = paired_drop(best_right, now_right)
+    limit = spec.validation.max_loss_to_best_pt
+    accuracy = float(best_right.mean())
+    if drop.points > limit:
+        problem = (
+            f"version {card.version} has accuracy {_percent(float(now_right.mean()))} against "
+            f"{_percent(accuracy)} of the best champion {best} on the same samples: worse by {drop}"
+            f", limit {limit:g} pt"
+        )
+        raise Refused(
+            card.model, problem, "Train it better, or raise validation.max_loss_to_best_pt"
+        )
+    return Comparison(best, accuracy, drop)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.2f} MB"

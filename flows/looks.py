@@ -1,0 +1,68 @@
+"""One look: wait until a window is over, read the nodes' windows, keep them, hand on the book."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from edgefleet.edge.contract import Evidence
+from edgefleet.fleet.book import Reading, entered, reported
+from edgefleet.fleet.plan import Plan
+from edgefleet.spec import Gates
+from edgefleet.wiring import world
+from tasks.records import Drive
+from tasks.sites import look_around
+from tasks.telemetry import collect_evidence
+
+Book = Mapping[str, tuple[Evidence, ...]]
+
+ENOUGH_REPORTED: Final = 0.9
+LONGEST_WAIT_S: Final = 180.0
+"""A window is looked at when 90 % of the online nodes have reported it, or after three minutes."""
+AGAIN: Final = 5
+"""Windows before the newest that are read again, for labels that came late."""
+_GRACE: Final = 0.25
+"""Share of a window that nodes are given to close and write it."""
+
+
+def current_window(gates: Gates) -> int:
+    """Return the number of the window that is open now."""
+    return math.floor(world().clock.now().timestamp() / gates.window_s)
+
+
+def begun_book(drive: Drive, after: int) -> Book:
+    """Return what is known already: the readings in the ledger, else the nodes' spools."""
+    stored = drive.recall_all("reading", Reading)
+    book: Book = {}
+    for reading in stored.values():
+        book = entered(book, reading)
+    if book:
+        return book
+    reading = _read(drive, after)
+    drive.keep("reading", 0, reading)  # the past of every node: a resumed driver needs it too
+    return entered({}, reading)
+
+
+def next_look(drive: Drive, made: Plan, gates: Gates, book: Book, last: int) -> tuple[int, Book]:
+    """Wait for a window after `last`; return its number and the book with it."""
+    clock = world().clock
+    window = max(last + 1, current_window(gates) - 1)
+    over_s = (window + 1 + _GRACE) * gates.window_s
+    clock.sleep(max(over_s - clock.now().timestamp(), 0.0))
+    while True:
+        reading = _read(drive, window - 1 - AGAIN)
+        online = [n for n in made.eligible if n in reading.records]
+        waited_s = clock.now().timestamp() - over_s
+        wait_s = min(LONGEST_WAIT_S, 3 * gates.window_s)
+        if reported(online, reading, window) >= ENOUGH_REPORTED or waited_s > wait_s:
+            break
+        clock.sleep(gates.window_s * _GRACE)
+    drive.keep("reading", window, reading)
+    return window, entered(book, reading)
+
+
+def _read(drive: Drive, after: int) -> Reading:
+    workload = drive.spec.workload
+    views = [view for view in look_around(workload).nodes if view.online and view.serving]
+    return Reading(after, collect_evidence(workload, views, after))

@@ -1,0 +1,77 @@
+"""PLANNED: who gets it when, who does not and why, and what the canary will be able to show."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from edgefleet.fleet.approval import ApprovalRequest
+from edgefleet.fleet.book import labels_per_window
+from edgefleet.fleet.inventory import Inventory
+from edgefleet.fleet.plan import Plan, make_plan, plan_hash
+from edgefleet.fleet.plan_text import plan_table
+from edgefleet.fleet.preflight import Preflight, preflight
+from edgefleet.fleet.release import Phase, Signal
+from edgefleet.ports import Image
+from edgefleet.spec import Spec
+from edgefleet.wiring import world
+from tasks.records import Drive, champion_of, latest, needed
+from tasks.sites import take_inventory
+from tasks.telemetry import collect_evidence
+
+
+@flow(name="plan", flow_run_name="plan {release_id}", retries=0)
+def plan(release_id: str, epoch: int) -> None:
+    """Look at the fleet, make the plan, and store it with its hash as a request for approval."""
+    drive = Drive(release_id, epoch)
+    current, spec = drive.release, drive.spec
+    image = needed(release_id, "package", 0, Image)
+    model_bytes = sum(layer.size for layer in image.layers if layer.kind == "model")
+    inventory = take_inventory(current.workload)
+    champion = champion_of(current.workload)
+    now = world().clock.now()
+    made = make_plan(
+        spec,
+        current,
+        inventory,
+        image.digest,
+        champion.digest if champion else None,
+        model_bytes,
+        now,
+    )
+    outlook = preflight(spec.gates, len(made.waves[0].changes), _labels(spec, inventory))
+    before = latest(release_id, "approval", ApprovalRequest)
+    number = 1 if before is None else before[0] + 1
+    drive.keep("plan", number, made)
+    drive.keep("preflight", number, outlook)
+    deadline = now + timedelta(hours=spec.approval.timeout_h)
+    drive.keep("approval", number, ApprovalRequest(plan_hash(made), now, deadline))
+    show(made, outlook)
+    drive.move(Phase.PLANNED, Signal.DONE, in_short(made))
+
+
+def _labels(spec: Spec, inventory: Inventory) -> float:
+    """Return how many labels a node gave in a window lately; the preflight counts on as many."""
+    gates = spec.gates
+    after = math.floor(world().clock.now().timestamp() / gates.window_s) - 1 - gates.pre_windows
+    views = [view for view in inventory.nodes if view.online and view.serving]
+    records = collect_evidence(spec.workload, views, after)
+    return labels_per_window(records, [view.node for view in views], gates.pre_windows)
+
+
+def show(made: Plan, outlook: Preflight) -> None:
+    """Publish the plan as a Prefect artifact."""
+    create_markdown_artifact(
+        key=f"plan-{made.release_id}".lower(),
+        markdown=f"{plan_table(made)}\n\n{outlook.text}",
+        description=f"Plan {plan_hash(made)[:12]} of {made.release_id}",
+    )
+
+
+def in_short(made: Plan) -> str:
+    """Return the plan in one line."""
+    sizes = ", ".join(f"{wave.name} {len(wave.changes)}" for wave in made.waves)
+    return f"plan {plan_hash(made)[:12]}: {sizes}; left out {len(made.left_out)}"

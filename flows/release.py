@@ -1,0 +1,83 @@
+"""The release: one sequence for the demo, the tests, a rehearsal and the real thing.
+
+A driver over the ledger: while the release is live, run the step of its phase. A driver that is
+killed anywhere leaves a release that the next one takes up where the ledger says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from edgefleet.errors import Refused, Unreachable
+from edgefleet.fleet.release import TOUCHED, UNTOUCHED, Phase, Release, Signal
+from edgefleet.wiring import world
+from flows.approval import await_approval
+from flows.planning import plan
+from flows.qualification import qualify
+from flows.rollout import change_canary, prepull, revert, roll
+from flows.soak import soak
+from tasks.policy import PATIENCE_S
+from tasks.records import Drive, before_it, driving
+from tasks.registry import publish
+
+
+def as_step(subflow: Callable[[str, int], None]) -> Callable[[Drive], None]:
+    """Return a step that runs a flow of its own, so that Prefect's graph shows the chain."""
+    return lambda drive: subflow(drive.release_id, drive.epoch)
+
+
+STEPS: Final[dict[Phase, Callable[[Drive], None]]] = {
+    Phase.QUALIFYING: as_step(qualify),
+    Phase.PLANNED: as_step(plan),
+    Phase.AWAITING: await_approval,
+    Phase.PREPULLING: as_step(prepull),
+    Phase.CANARY: as_step(change_canary),
+    Phase.SOAKING: as_step(soak),
+    Phase.ROLLING: as_step(roll),
+    Phase.REVERTING: as_step(revert),
+}
+
+STATE_NAMES: Final = {
+    Phase.RELEASED: "Released",
+    Phase.ROLLED_BACK: "RolledBack",
+    Phase.REFUSED: "Refused",
+    Phase.REJECTED: "Rejected",
+    Phase.ABORTED: "Aborted",
+    Phase.HELD: "Held",
+}
+
+
+@flow(name="release", flow_run_name="{release_id}", retries=0, persist_result=False)
+def release(release_id: str) -> State[None]:
+    """Drive a release until it ends, or until only a person can move it."""
+    earlier = before_it(release_id)
+    if earlier:
+        return Completed(name="Waiting", message=f"{release_id} waits for {earlier} to end")
+    with driving(release_id) as drive:
+        current = drive.release
+        while current.phase in STEPS:
+            current = _stepped(drive, current)
+            publish(drive)
+    return Completed(name=STATE_NAMES[current.phase], message=current.reason)
+
+
+def _stepped(drive: Drive, current: Release) -> Release:
+    """Run the step of the current phase once, or wait for what it needs."""
+    if current.abort_asked and current.phase in {*UNTOUCHED, *TOUCHED}:
+        return drive.move(current.phase, Signal.ABORT, current.abort_asked)
+    try:
+        STEPS[current.phase](drive)
+    except Refused as error:
+        if current.phase not in UNTOUCHED:
+            raise
+        return drive.move(drive.release.phase, Signal.REFUSED, str(error))
+    except Unreachable as error:
+        drive.note(f"waiting: {error}")
+        get_run_logger().warning("waiting %s s: %s", PATIENCE_S, error)
+        world().clock.sleep(PATIENCE_S)
+    return drive.release

@@ -1,0 +1,192 @@
+"""SOAKING, and the looks after each wave: judge a window, write the verdict down, decide.
+
+Each look is stored with the state of its gate, so a driver that comes after a killed one goes on
+with the same share of the error budget spent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from prefect import flow, get_run_logger
+
+from edgefleet.edge.contract import Digest, ShadowOrder
+from edgefleet.fleet.cohorts import Member
+from edgefleet.fleet.design import Design
+from edgefleet.fleet.finding import Outcome, Verdict
+from edgefleet.fleet.floors import judge_first
+from edgefleet.fleet.gate import GateState, look, open_gate
+from edgefleet.fleet.plan import Plan
+from edgefleet.fleet.release import Phase, Signal
+from edgefleet.fleet.waves import judge_wave
+from edgefleet.spec import Gates
+from flows.looks import Book, begun_book, current_window, next_look
+from tasks.records import Drive, approved_plan, champion_of, released_at
+from tasks.sites import order_shadows, take_inventory
+
+Against = Literal["none", "self", "previous"]
+
+_SETTLED: Final = 2
+"""Windows after the champion's release that are left out: its last nodes were still warming up."""
+_LEAST_PAST: Final = 5
+"""Windows of a past that is worth comparing with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look as the ledger keeps it."""
+
+    number: int
+    window: int
+    state: GateState | None
+    """None: a first release is judged by floors, which spend nothing."""
+    verdict: Verdict
+
+
+@flow(name="soak", flow_run_name="soak {release_id}", retries=0)
+def soak(release_id: str, epoch: int) -> None:
+    """Look after every window until the canary is shown to be good, or bad, or time is up."""
+    drive = Drive(release_id, epoch)
+    made, gates = approved_plan(release_id), drive.spec.gates
+    design = drive.recall("design", 0, Design) or _begun(drive, made, gates)
+    begin_shadows(drive, made, gates)
+    last = drive.latest("look", Look)
+    pre = design.pre[0] if design.pre else design.first_window
+    book = begun_book(drive, pre - 1)
+    while not drive.release.abort_asked:
+        window = last.window if last else design.first_window - 1
+        window, book = next_look(drive, made, gates, book, window)
+        last = _judged(design, gates, book, window, last)
+        drive.keep("look", last.number, last)
+        get_run_logger().info("%s", last.verdict.text)
+        signal = _meaning(last, gates)
+        if signal:
+            drive.move(Phase.SOAKING, signal, last.verdict.reason)
+            return
+
+
+def _judged(design: Design, gates: Gates, book: Book, window: int, last: Look | None) -> Look:
+    number = last.number + 1 if last else 1
+    if design.was is None:
+        return Look(number, window, None, judge_first(design, gates, book, window, number))
+    state = last.state if last and last.state else open_gate(design, gates)
+    state, verdict = look(state, design, gates, book, window)
+    return Look(number, window, state, verdict)
+
+
+def _meaning(found: Look, gates: Gates) -> Signal | None:
+    if found.verdict.outcome is Outcome.PASS:
+        return Signal.PASSED
+    if found.verdict.outcome is Outcome.FAIL:
+        return Signal.FAILED
+    if found.number < gates.max_windows:
+        return None
+    return Signal.FAILED if gates.when_unsure == "revert" else Signal.UNSURE
+
+
+def _begun(drive: Drive, made: Plan, gates: Gates) -> Design:
+    """Fix who is compared with whom, before the first look."""
+    workload = drive.spec.workload
+    views = {view.node: view for view in take_inventory(workload).nodes}
+    changes = {change.node: change for wave in made.waves for change in wave.changes}
+    members = tuple(
+        # A factory may be silent just now; the draw is over all nodes that were eligible.
+        Member(node, changes[node].factory, views[node].hardware if node in views else "any")
+        for node in made.eligible
+    )
+    champion = champion_of(workload)
+    changed_from = drive.recall("changed from", 0, int) or current_window(gates)
+    design = Design(
+        nodes=members,
+        canary=tuple(change.node for change in made.waves[0].changes),
+        want=made.want,
+        was=champion.digest if champion else None,
+        salt=made.salt,
+        first_window=current_window(gates) + 1,
+        pre=_before(workload, changed_from, gates) if champion else None,
+        hand_picked=made.hand_picked,
+    )
+    drive.keep("design", 0, design)
+    return design
+
+
+def _before(workload: str, changed_from: int, gates: Gates) -> tuple[int, int] | None:
+    """Return the windows in which every node served the champion; None: too few to compare with."""
+    settled = math.ceil(released_at(workload).timestamp() / gates.window_s) + _SETTLED
+    first = max(changed_from - gates.pre_windows, settled)
+    last = changed_from - 1
+    return (first, last) if last - first + 1 >= _LEAST_PAST else None
+
+
+def begin_shadows(drive: Drive, made: Plan, gates: Gates) -> None:
+    """Let the champion answer a sample again: on the canary as reference, on controls as itself."""
+    if made.first:
+        return
+    canary = {change.node for change in made.waves[0].changes}
+    _shadows(drive, made, lambda node: "previous" if node in canary else "self", gates.shadow_rate)
+
+
+def end_shadows(drive: Drive) -> None:
+    """Stop every second inference of this release."""
+    made = approved_plan(drive.release_id)
+    _shadows(drive, made, lambda _: "none", 0.0)
+
+
+def judge_wave_step(drive: Drive, made: Plan, index: int) -> str:
+    """Look at a changed wave against the holdback; return what is wrong, in words, or nothing."""
+    gates = drive.spec.gates
+    holdback = made.waves[-1] if made.waves[-1].name == "holdback" else None
+    if holdback is None or index == len(made.waves) - 1 or not drive.spec.waves.windows:
+        return ""
+    return _watched(drive, made, index, tuple(change.node for change in holdback.changes), gates)
+
+
+def _watched(drive: Drive, made: Plan, index: int, holdback: tuple[str, ...], gates: Gates) -> str:
+    """Look at a wave for the windows that the spec gives it; its share of the budget is one wave's.
+
+    Nothing found within these windows lets the roll-out go on: the canary has passed already, and
+    this looks for what only shows in numbers.
+    """
+    looks = drive.spec.waves.windows
+    changed = tuple(change.node for change in made.waves[index].changes)
+    first = current_window(gates) + 1
+    book = begun_book(drive, first - 1)
+    window = first - 1
+    for number in range(1, looks + 1):
+        window, book = next_look(drive, made, gates, book, window)
+        verdict = judge_wave(
+            gates,
+            book,
+            changed=changed,
+            holdback=holdback,
+            want=made.want,
+            was=_was(drive),
+            windows=range(first, window + 1),
+            look=number,
+            looks=looks,
+            waves=len(made.waves) - 2,
+        )
+        drive.keep("wave look", 1000 * index + number, verdict)
+        if verdict.outcome is Outcome.FAIL:
+            return verdict.reason
+    return ""
+
+
+def _was(drive: Drive) -> Digest:
+    champion = champion_of(drive.spec.workload)
+    if champion is None:
+        message = f"{drive.release_id}: a wave is judged against a holdback, and there is none"
+        raise AssertionError(message)
+    return champion.digest
+
+
+def _shadows(drive: Drive, made: Plan, against: Callable[[str], Against], rate: float) -> None:
+    """Order one kind of second inference on every node of the plan."""
+    orders: dict[str, dict[str, ShadowOrder]] = defaultdict(dict)
+    for change in (change for wave in made.waves for change in wave.changes):
+        orders[change.factory][change.node] = ShadowOrder(against=against(change.node), rate=rate)
+    order_shadows(drive.spec.workload, orders)

@@ -1,0 +1,38 @@
+"""Training, in its first form: the sample models. Anybody's own training ends in `register` too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, task
+
+from edgefleet.model.submission import check
+from edgefleet.ports import ModelVersion
+from edgefleet.wiring import world
+from tasks.policy import OUTSIDE
+
+
+@task(name="train and export", **OUTSIDE)
+def train_sample(recipe: str, folder: Path, seed: int) -> None:
+    """Train a sample model by a recipe and write its submission folder."""
+    from edgefleet.model.recipes import sample_submission  # noqa: PLC0415 - loads JAX
+
+    sample_submission(recipe, folder, seed)
+
+
+@task(name="register model", **OUTSIDE)
+def register_model(folder: Path) -> ModelVersion:
+    """Check a submission and register it."""
+    check(folder)
+    return world().models.register(folder, {})
+
+
+@flow(name="train", retries=0)
+def train(recipes: list[str] | None = None, seed: int = 1) -> list[str]:
+    """Train sample models by their recipes, register each, and return the versions."""
+    versions = []
+    for recipe in recipes or ["first"]:
+        folder = world().work_dir / "training" / f"{recipe}-{seed}"
+        train_sample(recipe, folder, seed)
+        versions.append(register_model(folder).version)
+    return versions

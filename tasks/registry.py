@@ -1,0 +1,64 @@
+"""The model registry and the package store."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from prefect import get_run_logger, task
+
+from edgefleet.edge.contract import Digest
+from edgefleet.errors import Refused, Unreachable
+from edgefleet.fleet.release import Phase
+from edgefleet.model.qualify import Qualification, qualify
+from edgefleet.ports import Image
+from edgefleet.spec import Spec
+from edgefleet.wiring import world
+from tasks.policy import OUTSIDE
+from tasks.records import Drive
+
+
+@task(name="fetch model", **OUTSIDE)
+def fetch_model(model: str, version: str, folder: Path) -> None:
+    """Download a version's submission."""
+    world().models.fetch(model, version, folder)
+
+
+@task(name="quantize, validate, package, sign", **OUTSIDE)
+def qualify_model(
+    submission: Path, spec: Spec, folder: Path, champion: Path | None
+) -> Qualification:
+    """Return the finished, signed package and what was found on the way."""
+    return qualify(
+        submission, spec, folder, world().key_dir / "signing.key", champion, time.monotonic
+    )
+
+
+@task(name="push package", **OUTSIDE)
+def push_package(package: Path, tag: str) -> Digest:
+    """Store the package and return its digest."""
+    return world().images.push(package, tag)
+
+
+@task(name="describe package", **OUTSIDE)
+def describe_package(digest: Digest) -> Image:
+    """Return the layers with their sizes."""
+    return world().images.describe(digest)
+
+
+@task(name="fetch package", **OUTSIDE)
+def fetch_package(digest: Digest, folder: Path) -> None:
+    """Unpack a package, every byte checked."""
+    world().images.fetch(digest, folder)
+
+
+def publish(drive: Drive) -> None:
+    """Write what became of the version to the registry: a copy, so its loss delays nobody."""
+    current = drive.release
+    tags = {"edgefleet.state": current.phase.value, "edgefleet.by": current.release_id}
+    try:
+        world().models.record(current.model, current.version, tags)
+        if current.phase is Phase.RELEASED:
+            world().models.alias(current.model, "champion", current.version)
+    except (Unreachable, Refused) as error:
+        get_run_logger().warning("%s: tags not written: %s", current.release_id, error)
