@@ -38,7 +38,7 @@ golden: .venv/.made ## write the golden files anew; look at the difference befor
 	EDGEFLEET_GOLDEN=write $(BIN)/python -m pytest tests/golden
 
 bench-quantize: .venv/.made ## what quantization gains and costs on this machine
-	$(BIN)/python -m edgefleet.cli bench-quantize $(ARGS)
+	$(BIN)/python -m tests.bench.quantize $(ARGS)
 
 lock: .venv/.made ## resolve the newest allowed versions and export them, by hash, per set
 	$(BIN)/uv lock --upgrade --python $(BIN)/python
