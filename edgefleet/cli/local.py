@@ -37,7 +37,7 @@ class LocalFleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label_rate: float = 0.5
     cutover_lead_s: float = 0.5
     start_at_once: int = 2
-    plants: tuple[dict[str, str | float], ...] = ()
+    plants: tuple[dict[str, str | int | float], ...] = ()
     """PlantConfig fields, without root."""
 
 
@@ -89,7 +89,7 @@ def programs(settings: Settings, fleet: LocalFleet) -> tuple[Program, ...]:
     return (*embedded(home), supervisor, *plants)
 
 
-def _plant(root: Path, fields: Mapping[str, str | float], number: int) -> Program:
+def _plant(root: Path, fields: Mapping[str, str | int | float], number: int) -> Program:
     try:
         config = msgspec.convert({**fields, "root": str(root)}, PlantConfig)
     except msgspec.ValidationError as error:
