@@ -211,7 +211,11 @@ def _check_golden(golden: Array) -> None:
 
 def _read(folder: Path, name: str, *arrays: str) -> dict[str, Array]:
     try:
-        with np.load(folder / name, allow_pickle=False) as content:
+        # Opened here: np.load leaves a file open when it turns out to be cut short.
+        with (
+            (folder / name).open("rb") as stream,
+            np.load(stream, allow_pickle=False) as content,
+        ):
             missing = [array for array in arrays if array not in content]
             if missing:
                 raise Refused(
