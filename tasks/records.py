@@ -189,12 +189,6 @@ def before_it(release_id: str) -> str:
     return min(older, default="")
 
 
-def after_it(workload: str) -> str:
-    """Return the oldest live release of the workload; empty: there is none."""
-    live = [other for other in world().ledger.releases(workload) if other.live]
-    return min(live, key=lambda other: other.generation).release_id if live else ""
-
-
 def approved_plan(release_id: str) -> Plan:
     """Return the plan with the highest number: the one that was approved."""
     found = latest(release_id, "plan", Plan)
