@@ -142,9 +142,12 @@ def count_label(counts: Counts, answer: Answer, label: str) -> None:
         sums["other_correct"] += right
     if answer.shadow is None:
         return
+    reference_right = answer.shadow == label
+    gain, loss = right and not reference_right, reference_right and not right
     sums["disagreed_labelled"] += answer.shadow != answer.answer
+    sums["shadow_gains"] += gain
+    sums["shadow_losses"] += loss
     if answer.wanted:
-        reference_right = answer.shadow == label
         sums["paired"] += 1
-        sums["gains"] += right and not reference_right
-        sums["losses"] += reference_right and not right
+        sums["gains"] += gain
+        sums["losses"] += loss

@@ -141,7 +141,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     losses: int = 0
     """... serving wrong, reference right."""
     disagreed_labelled: int = 0
-    """Disagreements whose label came (disagreed - this = unlabelled)."""
+    """Disagreements whose label came, whoever asked (disagreed - this = unlabelled)."""
+    shadow_gains: int = 0
+    """... serving right, reference wrong."""
+    shadow_losses: int = 0
+    """... serving wrong, reference right."""
     serving_us: int = 0
     """Sum of inference times of the serving model over the shadowed requests, microseconds."""
     shadow_us: int = 0

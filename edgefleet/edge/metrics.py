@@ -36,6 +36,8 @@ _COUNTERS: Final = {
     "shadowed": "Requests that the reference answered too",
     "disagreed": "Shadowed requests with another answer of the reference",
     "disagreed_labelled": "Disagreements whose label came",
+    "shadow_gains": "Labelled disagreements in which the serving model was right",
+    "shadow_losses": "Labelled disagreements in which the reference was right",
     "paired": "Shadowed and wanted requests whose label came",
     "gains": "Paired: serving right, reference wrong",
     "losses": "Paired: serving wrong, reference right",

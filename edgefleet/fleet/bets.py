@@ -3,7 +3,9 @@
 Samples are gains (new right, old wrong), losses, and the rest. Two bets against "worse by the
 margin or more" share the stake for a PASS: on labelled pairs; and on all shadowed answers, where a
 disagreement without a label counts as a loss, so that a model that hardly ever disagrees passes
-without labels. A FAIL is a bet on labelled pairs alone. Where the spec judges by agreement, the
+without labels. A FAIL is bets on labelled pairs alone: half of the stake on all nodes together,
+half spread over the nodes one by one, since a model that ruins some lines more than others makes
+nodes differ so much that the pooled bet is tempered away. Where the spec judges by agreement, the
 bets are on the share of answers that agree. Bets stay valid at every look.
 """
 
@@ -15,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefleet.fleet.stats import (
+    FEWEST_BLOCKS,
+    design_effect,
     difference_variance,
     dispersion,
     log_bet_on_loss,
@@ -69,7 +73,7 @@ def paired_bet(canary: Tally, gates: Gates) -> Bet:
         effect=effect,
         low=max(-1.0, effect - half),
         high=min(1.0, effect + half),
-        log_worse=log_bet_on_loss(gains, losses, phi),
+        log_worse=mean_of_bets(log_bet_on_loss(gains, losses, phi), _node_bets(canary, margin)),
         log_fine=mean_of_bets(with_labels, _shadow_bet(canary, margin)),
         phi=phi,
         by_node=net.sum(1),
@@ -110,13 +114,32 @@ def errors_bet(canary: Tally, margin: float) -> float:
     return log_bet_on_share_below(n, hits, margin, phi)
 
 
+def _node_bets(canary: Tally, margin: float) -> float:
+    """Return log capital against "no node is worse by more than the margin", evenly split.
+
+    Against the margin and not against zero: nodes differ a little for every model, and the one that
+    suits it least must not speak for all. Each bet is tempered by how its own node's windows
+    differ; a node with too few windows to tell keeps its stake.
+    """
+    counts = canary.counts
+    logs = []
+    for pairs, gains, losses in zip(
+        counts["paired"], counts["gains"], counts["losses"], strict=True
+    ):
+        if (pairs > 0).sum() < FEWEST_BLOCKS:
+            logs.append(0.0)
+            continue
+        n, won, lost = (float(part.sum()) for part in (pairs, gains, losses))
+        phi = max(1.0, design_effect(pairs, gains - losses, difference_variance(n, won, lost)))
+        logs.append(log_bet_on_loss_below(n, lost, won, -margin, phi))
+    return mean_of_bets(*logs)
+
+
 def _shadow_bet(canary: Tally, margin: float) -> float:
     counts = canary.counts
     unknown = np.maximum(counts["disagreed"] - counts["disagreed_labelled"], 0)
-    lost = counts["losses"] + unknown
-    n, gains = float(counts["shadowed"].sum()), float(counts["gains"].sum())
+    won, lost = counts["shadow_gains"], counts["shadow_losses"] + unknown
+    n, gains = float(counts["shadowed"].sum()), float(won.sum())
     losses = min(float(lost.sum()), n - gains)
-    phi = dispersion(
-        counts["shadowed"], counts["gains"] - lost, difference_variance(n, gains, losses)
-    )
+    phi = dispersion(counts["shadowed"], won - lost, difference_variance(n, gains, losses))
     return log_bet_on_loss_below(n, gains, losses, margin, phi)

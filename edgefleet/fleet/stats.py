@@ -20,25 +20,30 @@ Floats = NDArray[np.float64]
 STAKES: Final[Floats] = np.geomspace(0.02, 0.9, 12)
 """Shares of the capital that are bet, averaged over: none of them has to be the right one."""
 _LEAST_VARIANCE: Final = 1e-4
-_FEWEST_BLOCKS: Final = 3
+FEWEST_BLOCKS: Final = 3
+"""Fewer do not tell how much blocks differ."""
 _LEAST_LIMIT: Final = 1e-4
 
 
 def log_bet_on_loss_below(
     n: float, gains: float, losses: float, margin: float, phi: float = 1.0
 ) -> float:
-    """Return log capital against "the mean of n samples in {+1, 0, -1} is -margin or worse"."""
+    """Return log capital against "the mean of n samples in {+1, 0, -1} is -margin or worse".
+
+    `margin` may be negative: with gains and losses exchanged, a bet on a loss beyond it.
+    """
+    stakes = STAKES / max(1.0, 1 - margin)  # no loss may take more than there is
     logs = (
-        gains * np.log1p(STAKES * (1 + margin))
-        + losses * np.log1p(-STAKES * (1 - margin))
-        + (n - gains - losses) * np.log1p(STAKES * margin)
+        gains * np.log1p(stakes * (1 + margin))
+        + losses * np.log1p(-stakes * (1 - margin))
+        + (n - gains - losses) * np.log1p(stakes * margin)
     )
-    return _mean_of_logs(logs / phi)
+    return mean_of_bets(*(logs / phi))
 
 
 def log_bet_on_loss(gains: float, losses: float, phi: float = 1.0) -> float:
     """Return log capital against "the mean of samples in {+1, 0, -1} is 0 or better"."""
-    return _mean_of_logs((gains * np.log1p(-STAKES) + losses * np.log1p(STAKES)) / phi)
+    return mean_of_bets(*((gains * np.log1p(-STAKES) + losses * np.log1p(STAKES)) / phi))
 
 
 def log_bet_on_share_below(n: float, hits: float, limit: float, phi: float = 1.0) -> float:
@@ -54,12 +59,12 @@ def log_bet_on_share_above(n: float, hits: float, limit: float, phi: float = 1.0
     """
     stakes = np.geomspace(STAKES[0], STAKES[-1] / max(limit, _LEAST_LIMIT), 16)
     logs = hits * np.log1p(stakes * (1 - limit)) + (n - hits) * np.log1p(-stakes * limit)
-    return _mean_of_logs(logs / phi)
+    return mean_of_bets(*(logs / phi))
 
 
-def mean_of_bets(first: float, second: float) -> float:
-    """Return the log of two capitals' mean: half of the stake in each, as valid as one."""
-    return float(np.logaddexp(first, second) - math.log(2))
+def mean_of_bets(*logs: float) -> float:
+    """Return the log of the capitals' mean: an equal stake in each, together as valid as one."""
+    return float(np.logaddexp.reduce(logs) - math.log(len(logs)))
 
 
 def design_effect(sizes: Floats, sums: Floats, variance: float) -> float:
@@ -69,7 +74,7 @@ def design_effect(sizes: Floats, sums: Floats, variance: float) -> float:
     """
     held = sizes > 0
     sizes, sums = sizes[held], sums[held]
-    if len(sizes) < _FEWEST_BLOCKS or variance <= 0:
+    if len(sizes) < FEWEST_BLOCKS or variance <= 0:
         return 1.0
     off = sums - sizes * (sums.sum() / sizes.sum())
     return float((off * off / sizes).sum() / ((len(sizes) - 1) * variance))
@@ -112,7 +117,3 @@ def wilson(hits: float, n: float, z: float, phi: float = 1.0) -> tuple[float, fl
     middle = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _mean_of_logs(logs: Floats) -> float:
-    return float(np.logaddexp.reduce(logs) - math.log(len(logs)))

@@ -29,6 +29,8 @@ _FIELDS: Final = (
     "shadowed",
     "disagreed",
     "disagreed_labelled",
+    "shadow_gains",
+    "shadow_losses",
     "paired",
     "gains",
     "losses",

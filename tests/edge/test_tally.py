@@ -93,6 +93,10 @@ def test_without_answers_there_is_no_quantile() -> None:
     assert quantile((), 0.5) is None
 
 
+WON = ("disagreed_labelled", "shadow_gains")
+LOST = ("disagreed_labelled", "shadow_losses")
+
+
 @pytest.mark.parametrize(
     ("wanted", "shadow", "label", "expected"),
     [
@@ -100,10 +104,10 @@ def test_without_answers_there_is_no_quantile() -> None:
         (True, None, "dent", {"labelled"}),
         (False, None, "ok", {"other_labelled", "other_correct"}),
         (True, "ok", "ok", {"labelled", "correct", "paired"}),
-        (True, "dent", "ok", {"labelled", "correct", "paired", "gains", "disagreed_labelled"}),
-        (True, "dent", "dent", {"labelled", "paired", "losses", "disagreed_labelled"}),
+        (True, "dent", "ok", {"labelled", "correct", "paired", "gains", *WON}),
+        (True, "dent", "dent", {"labelled", "paired", "losses", *LOST}),
         (True, "dent", "scratch", {"labelled", "paired", "disagreed_labelled"}),
-        (False, "dent", "dent", {"other_labelled", "disagreed_labelled"}),
+        (False, "dent", "dent", {"other_labelled", *LOST}),
     ],
 )
 def test_only_labels_that_were_asked_for_enter_accuracy_and_pairs(

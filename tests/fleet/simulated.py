@@ -124,6 +124,8 @@ def _record(
         shadowed=paired * (4 if world.unlabelled_too else 1) if new else 0,
         disagreed=gains + losses + unlabelled if new else 0,
         disagreed_labelled=gains + losses,
+        shadow_gains=gains,
+        shadow_losses=losses,
         paired=paired if new else 0,
         gains=gains,
         losses=losses,

@@ -17,6 +17,7 @@ from tests.fleet.simulated import FIRST, WANT, World, design, evidence, gates, s
 
 SHORT = gates(max_windows=20, pre_windows=15)
 SMALL = World(nodes=24, pre=15, windows=20)
+UNLABELLED = {"disagreed_labelled": 0, "shadow_gains": 0, "shadow_losses": 0}
 Seen = dict[str, tuple[Evidence, ...]]
 
 
@@ -181,6 +182,60 @@ def test_the_same_look_taken_twice_spends_nothing_twice() -> None:
     assert look(state, plan, SHORT, seen, FIRST + 11)[0] == state
 
 
+def test_a_model_that_ruins_one_line_and_harms_the_others_a_little_is_found() -> None:
+    world = replace(SMALL, windows=12, paired=12, offline=0.0)
+    plan = design(world)
+    losses = dict(zip(plan.canary, (7, 1, 1, 1, 1), strict=True))
+    seen = {
+        node: tuple(
+            msgspec.structs.replace(
+                r,
+                shadowed=12,
+                paired=12,
+                labelled=12,
+                correct=11 - losses[node],
+                gains=0,
+                losses=losses[node],
+                disagreed=losses[node],
+                disagreed_labelled=losses[node],
+                shadow_gains=0,
+                shadow_losses=losses[node],
+            )
+            if node in losses and r.window >= FIRST
+            else r
+            for r in records
+        )
+        for node, records in evidence(world, plan).items()
+    }
+    _, found = look(open_gate(plan, SHORT), plan, SHORT, seen, FIRST + 9)
+    accuracy = found.metrics[0]
+    assert accuracy.name == "accuracy"
+    assert accuracy.outcome is Outcome.FAIL
+
+
+def test_a_disagreement_that_was_a_loss_counts_as_one_whoever_asked_for_its_label() -> None:
+    plan = design(SMALL)
+    seen = changed(
+        evidence(SMALL, plan),
+        plan.canary,
+        shadowed=40,
+        paired=2,
+        labelled=2,
+        correct=2,
+        wanted=2,
+        gains=0,
+        losses=0,
+        disagreed=4,
+        disagreed_labelled=4,
+        shadow_gains=0,
+        shadow_losses=4,
+    )
+    state = open_gate(plan, SHORT)
+    for window in range(FIRST, FIRST + 20):
+        state, found = look(state, plan, SHORT, seen, window)
+        assert found.metrics[0].outcome is Outcome.INCONCLUSIVE
+
+
 def test_late_evidence_is_counted_in_its_own_window() -> None:
     plan = design(SMALL)
     seen = evidence(SMALL, plan)
@@ -191,7 +246,7 @@ def test_late_evidence_is_counted_in_its_own_window() -> None:
     ]
     bare = [
         msgspec.structs.replace(
-            r, labelled=0, correct=0, paired=0, gains=0, losses=0, wanted=0, disagreed_labelled=0
+            r, labelled=0, correct=0, paired=0, gains=0, losses=0, wanted=0, **UNLABELLED
         )
         for r in seen[late]
     ]

@@ -153,6 +153,8 @@ def _record(
         gains=gains,
         losses=losses,
         disagreed_labelled=gains + losses,
+        shadow_gains=gains,
+        shadow_losses=losses,
         serving_us=int(us * math.exp(reading.latency_shift)),
         shadow_us=int(us * math.exp(reading.reference_shift)),
         golden_total=GOLDEN if reading.fresh else 0,
