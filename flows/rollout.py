@@ -86,6 +86,7 @@ def roll(release_id: str, epoch: int) -> None:
     """Change the waves after the canary one by one, each judged against the holdback."""
     drive = Drive(release_id, epoch)
     made, spec = approved_plan(release_id), drive.spec
+    end_shadows(drive)  # accuracy was judged at the canary: a second inference would only cost
     for index in range(1, len(made.waves)):
         if drive.recall("judged", index, str) is not None:
             continue
@@ -100,7 +101,6 @@ def roll(release_id: str, epoch: int) -> None:
             return
         drive.keep("judged", index, name)
         drive.note(f"{name}: {counted(reports)}")
-    end_shadows(drive)
     _close(drive, made)
 
 

@@ -115,6 +115,7 @@ def in_prefect(endpoints: Mapping[str, str], home: Path) -> dict[str, str]:
         "PREFECT_HOME": str(home / "prefect"),
         "EDGEFLEET_HOME": str(home),
         "EDGEFLEET_ROOT": str(ROOT),
+        "EDGEFLEET_PYTHON": sys.executable,
     }
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from prefect.testing.utilities import prefect_test_harness
 from rich.console import Group
 
 from edgefleet.adapters.memory.faults import parse_fault
@@ -53,6 +52,9 @@ def rehearse(
         faults = [parse_fault(text) for text in fault or []]
         wanted = load_spec(spec)
         begun = time.monotonic()
+        # Loads Prefect's server: seconds, which no other command should wait for.
+        from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - see above
+
         with tempfile.TemporaryDirectory() as folder, prefect_test_harness():
             from flows.release import release  # noqa: PLC0415 - the harness must be up first
 

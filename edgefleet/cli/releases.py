@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.markdown import Markdown
 from rich.table import Table
 
 from edgefleet import wiring
 from edgefleet.cli.output import ENDED_OTHERWISE, OUT, Json, say, told
-from edgefleet.errors import Refused
+from edgefleet.errors import EdgefleetError, Refused
 from edgefleet.fleet.inventory import NodeView
 from edgefleet.fleet.plan import Plan
+from edgefleet.fleet.plan_text import plan_table
 from edgefleet.fleet.release import Phase, Release
 from edgefleet.fleet.stage import StageReport
-from edgefleet.fleet.summary import Why, explain
+from edgefleet.fleet.summary import FactoryCount, Why, count_factory, explain
+from edgefleet.model.qualify import describe
 from edgefleet.model.submission import check
-from edgefleet.ports import Admission, Entry
+from edgefleet.ports import Admission, Entry, Ledger
+from edgefleet.report.gather import ReleaseStory, gather, package_names
 from edgefleet.settings import Settings
 from edgefleet.spec import Spec, load_spec
 from tasks.records import latest
@@ -109,21 +113,57 @@ def status(*, as_json: bool = Json) -> None:
     """Show every workload's releases and what each factory's nodes serve."""
     with told():
         settings = Settings()
-        found = wiring.ledger(settings).releases()
-        say(found, as_json=as_json, draw=lambda: _releases_table(found))
+        ledger = wiring.ledger(settings)
+        found = ledger.releases()
+        counts, trouble = _counted(settings, ledger)
+        say(
+            {"releases": found, "factories": counts, "trouble": trouble},
+            as_json=as_json,
+            draw=lambda: Group(_releases_table(found), _factories_table(counts), trouble),
+        )
+
+
+def _counted(settings: Settings, ledger: Ledger) -> tuple[tuple[FactoryCount, ...], str]:
+    """Return every factory's nodes by what they serve, and why they cannot be seen, if so."""
+    try:
+        sites = wiring.sites(settings)
+        specs = [load_spec(file) for file in sorted(settings.specs.glob("*.yaml"))]
+        names = package_names(ledger)
+        return tuple(
+            count_factory(
+                factory, spec.workload, spec.selector, site.snapshot(spec.workload), names
+            )
+            for spec in specs
+            for factory, site in sites.items()
+        ), ""
+    except EdgefleetError as error:
+        return (), f"nodes cannot be seen: {error}"
 
 
 def show(release_id: ReleaseId, *, as_json: bool = Json) -> None:
-    """Show one release: its phase, its plan and its journal."""
+    """Show one release: its phase, what was measured, its plan, its last verdict, its journal."""
     with told():
-        ledger = wiring.ledger(Settings())
-        current = ledger.release(release_id)
-        journal = ledger.journal(release_id)
-        say(
-            {"release": current, "journal": journal},
-            as_json=as_json,
-            draw=lambda: Group(_line(current), *[_journal_line(entry) for entry in journal]),
-        )
+        found = gather(wiring.ledger(Settings()), release_id)
+        said = {
+            "release": found.release,
+            "qualification": found.qualification,
+            "plan": found.plan,
+            "decisions": found.decisions,
+            "verdict": found.verdict,
+            "journal": found.journal,
+        }
+        say(said, as_json=as_json, draw=lambda: _story(found))
+
+
+def _story(found: ReleaseStory) -> Group:
+    parts: list[RenderableType] = [_line(found.release)]
+    if found.qualification:
+        parts.append(Markdown(describe(found.qualification)))
+    if found.plan:
+        parts.append(Markdown(plan_table(found.plan)))
+    if found.verdict:
+        parts.append(f"\n[bold]last look[/bold]: {found.verdict.reason}\n{found.verdict.text}\n")
+    return Group(*parts, *[_journal_line(entry) for entry in found.journal])
 
 
 def why(
@@ -193,6 +233,17 @@ def _why_text(answer: Why) -> str:
         f"[bold]{answer.node}[/bold] ({answer.factory}, {answer.workload})\n"
         f"  serves {answer.serves}\n  wanted {answer.wants}\n{lines}"
     )
+
+
+def _factories_table(counts: tuple[FactoryCount, ...]) -> Table:
+    table = Table()
+    for column in ("workload", "factory", "nodes", "offline", "held", "serving"):
+        table.add_column(column)
+    for row in counts:
+        served = ", ".join(f"{count} x {name}" for name, count in row.serving.items())
+        numbers = (str(number) for number in (row.nodes, row.offline, row.held))
+        table.add_row(row.workload, row.factory, *numbers, served)
+    return table
 
 
 def _releases_table(found: tuple[Release, ...]) -> Table:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from edgefleet.edge.contract import Digest
 from edgefleet.fleet.inventory import NodeView
 from edgefleet.fleet.plan import Plan
-from edgefleet.fleet.release import Release
+from edgefleet.fleet.release import ENDS, Phase, Release
 from edgefleet.fleet.stage import NodeReport, StageReport
+
+_UNDONE: Final = {*ENDS, Phase.REVERTING} - {Phase.RELEASED}
+"""Nobody wants the release's package any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,38 @@ class Why:
     serves: str
     wants: str
     explanation: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FactoryCount:
+    """One factory's nodes of a workload."""
+
+    factory: str
+    workload: str
+    nodes: int
+    offline: int
+    held: int
+    serving: Mapping[str, int]
+    """By what they serve, in words; of the nodes that are online."""
+
+
+def count_factory(
+    factory: str,
+    workload: str,
+    selector: Mapping[str, str],
+    views: Sequence[NodeView],
+    names: Mapping[Digest, str],
+) -> FactoryCount:
+    """Count the nodes that a workload selects; a package without a name is its digest."""
+    mine = [view for view in views if selector.items() <= view.labels.items()]
+    served = Counter(
+        names.get(view.serving.digest, view.serving.digest[:19]) if view.serving else "nothing"
+        for view in mine
+        if view.online
+    )
+    offline = sum(not view.online for view in mine)
+    held = sum(view.hold_reason is not None for view in mine)
+    return FactoryCount(factory, workload, len(mine), offline, held, dict(sorted(served.items())))
 
 
 def explain(
@@ -46,7 +84,8 @@ def explain(
         _told(report) for stage in reports for report in stage.nodes if report.node == view.node
     ]
     serving = view.serving.digest if view.serving else "nothing"
-    wants = plan.want if plan else (view.ordered or "nothing")
+    undone = release is not None and release.phase in _UNDONE
+    wants = plan.want if plan and not undone else (view.ordered or "nothing")
     return Why(
         view.node,
         view.factory,

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from edgefleet.edge.contract import Evidence
+from edgefleet.edge.contract import Digest, Evidence
 from edgefleet.fleet.approval import Decision
 from edgefleet.fleet.book import Reading, entered
 from edgefleet.fleet.finding import Verdict
@@ -104,3 +104,14 @@ def _evidence(ledger: Ledger, release_id: str) -> Records:
     for reading in _all(ledger, release_id, "reading", Reading).values():
         book = entered(book, reading)
     return book
+
+
+def package_names(ledger: Ledger) -> Mapping[Digest, str]:
+    """Return what to call each package: the model and the version that it was first made from."""
+    names: dict[Digest, str] = {}
+    for release in reversed(ledger.releases()):
+        body = ledger.get(release.release_id, "package", 0)
+        if body is not None:
+            packed = msgspec.json.decode(body, type=Image).digest
+            names.setdefault(packed, f"{release.model} {release.version}")
+    return names

@@ -29,7 +29,7 @@ def supervised(home: Path, programs: Sequence[Program] | None = None) -> Iterato
         Refused: as `up`.
         Unreachable: as `up`.
     """
-    command = (sys.executable, "-m", __name__, str(home.resolve()))
+    command = (sys.executable, "-m", __package__, str(home.resolve()))
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as guard:
         assert guard.stdin is not None  # noqa: S101 - it was asked for above
         try:
@@ -41,10 +41,7 @@ def supervised(home: Path, programs: Sequence[Program] | None = None) -> Iterato
             guard.stdin.flush()
 
 
-def _watch(home: Path) -> None:
+def watch(home: Path) -> None:
+    """Take a home down when standard input is closed without a word."""
     if sys.stdin.buffer.read() != _WORD:
         down(home)
-
-
-if __name__ == "__main__":
-    _watch(Path(sys.argv[1]))

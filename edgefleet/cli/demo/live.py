@@ -23,7 +23,8 @@ from rich.live import Live
 from edgefleet.cli.demo.screen import Counts, Moment, draw, line
 from edgefleet.cli.output import OUT
 from edgefleet.fleet.inventory import Inventory
-from edgefleet.ports import Image, Ledger
+from edgefleet.ports import Ledger
+from edgefleet.report.gather import package_names
 
 _TICK_S: Final = 0.5
 _LOOK_S: Final = 1.0
@@ -76,6 +77,14 @@ class LiveView:
         self._tick()
         if not self._plain:
             self._live.stop()
+
+    def address(self, name: str, url: str) -> None:
+        """Show one more address."""
+        with self._lock:
+            addresses = {**self._moment.addresses, name: url}
+            self._moment = replace(self._moment, addresses=addresses)
+            if self._plain:
+                self._console.print(f"{name}: {url}", soft_wrap=True)
 
     def story(self, title: str) -> None:
         """Begin the next story: the lines of the one before are all shown first."""
@@ -142,11 +151,7 @@ class LiveView:
         new = digests - self._names.keys()
         if not new:
             return
-        for release in reversed(self._ledger.releases()):
-            body = self._ledger.get(release.release_id, "package", 0)
-            if body is not None:
-                packed = msgspec.json.decode(body, type=Image).digest
-                if packed in new:
-                    self._names.setdefault(packed, f"{release.model} {release.version}")
-        for digest in sorted(new):
-            self._names.setdefault(digest, digest[:19])
+        known = {str(digest): name for digest, name in package_names(self._ledger).items()}
+        for digest in (*known, *sorted(new)):
+            if digest in new:
+                self._names.setdefault(digest, known.get(digest, digest[:19]))

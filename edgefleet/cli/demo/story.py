@@ -114,7 +114,7 @@ def tell(home: Path, approve: Approve) -> bool:
         window_s=fleet.window_s,
         stories=results,
         plant=plant,
-        checks=checks(results, plant),
+        checks=checks(results, len(STORIES), plant),
     )
     file = home / "report.html"
     file.write_text(page(report), encoding="utf-8")
@@ -149,7 +149,18 @@ def _told(
                     story=gather(here.ledger, release_id),
                 )
             )
+            if number == 1:
+                _show_a_node(view)
+            if current.live:
+                OUT.print(f"{release_id} is {current.phase}: later versions wait for a person")
+                break
     return tuple(results)
+
+
+def _show_a_node(view: LiveView) -> None:
+    serving = [node for node in _look().nodes if node.serving]
+    if serving and serving[0].serving:
+        view.address(serving[0].node, f"{serving[0].serving.url}/metrics/summary")
 
 
 def _released(

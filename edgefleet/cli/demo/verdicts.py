@@ -13,13 +13,18 @@ LEAST_NEAR: Final = 200
 MOST_REPAIRED_DROP_PT: Final = 1.0
 
 
-def checks(results: Sequence[StoryResult], plant: PlantRecord) -> tuple[Check, ...]:
-    """Return every check, in the order in which a reader wants them."""
+def checks(results: Sequence[StoryResult], stories: int, plant: PlantRecord) -> tuple[Check, ...]:
+    """Return every check, in the order in which a reader wants them.
+
+    `results` are of the first of `stories` stories: a release that waits for a person ends the run.
+    """
+    told = f"{len(results)} of {stories} stories"
     return (
         *(Check(result.title, result.ok, f"{result.ended}") for result in results),
+        *([] if len(results) == stories else [Check("all was told", ok=False, text=told)]),
         *_requests(plant),
-        *_bad_one(results[2], plant),
-        *_repaired(results[3]),
+        *(check for bad in results[2:3] for check in _bad_one(bad, plant)),
+        *(check for repaired in results[3:4] for check in _repaired(repaired)),
     )
 
 
