@@ -13,7 +13,7 @@ from edgefleet.fleet.book import labels_per_window
 from edgefleet.fleet.inventory import Inventory
 from edgefleet.fleet.plan import Plan, make_plan, plan_hash
 from edgefleet.fleet.plan_text import plan_table
-from edgefleet.fleet.preflight import Preflight, preflight
+from edgefleet.fleet.preflight import Preflight, first_preflight, preflight
 from edgefleet.fleet.release import Phase, Signal
 from edgefleet.ports import Image
 from edgefleet.spec import Spec
@@ -42,7 +42,11 @@ def plan(release_id: str, epoch: int) -> None:
         model_bytes,
         now,
     )
-    outlook = preflight(spec.gates, len(made.waves[0].changes), _labels(spec, inventory))
+    size = len(made.waves[0].changes)
+    if made.first:
+        outlook = first_preflight(spec.gates, size)
+    else:
+        outlook = preflight(spec.gates, size, _labels(spec, inventory))
     before = latest(release_id, "approval", ApprovalRequest)
     number = 1 if before is None else before[0] + 1
     drive.keep("plan", number, made)

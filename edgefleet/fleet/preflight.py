@@ -61,6 +61,39 @@ def preflight(gates: Gates, nodes: int, labels_per_window: float) -> Preflight:
     )
 
 
+def first_preflight(gates: Gates, nodes: int) -> Preflight:
+    """Return what judges a workload's first release: floors, as there is nothing to compare with.
+
+    A floor of 60 % that a model of 95 % has to hold is shown within the first windows.
+    """
+    floors = gates.floors
+    warnings = []
+    if floors.accuracy is None:
+        warnings.append("the spec states no floor for accuracy: nothing judges it")
+    if nodes < _FEW_NODES:
+        warnings.append(f"{_nodes(nodes)}: what one node shows is most of the verdict")
+    stated = [
+        "accuracy at least "
+        + (f"{100 * floors.accuracy:g} %" if floors.accuracy else "not stated"),
+        "p99 at most " + (f"{floors.p99_ms:g} ms" if floors.p99_ms else "not stated"),
+        f"errors at most {100 * floors.error_rate:g} %",
+    ]
+    text = "\n".join(
+        [
+            f"### What {_nodes(nodes)} must show: the first release, by floors",
+            "",
+            *(f"- {floor}" for floor in stated),
+            "",
+            (
+                f"Looked at after every window of {gates.window_s:g} s, from window "
+                f"{gates.min_windows} on, at most {gates.max_windows}."
+            ),
+            *(f"\n**{warning}.**" for warning in warnings),
+        ]
+    )
+    return Preflight(nodes, 0.0, gates.min_windows, (), tuple(warnings), text)
+
+
 def _windows(growth: float, alpha: float, labels: float) -> float:
     if labels <= 0:
         return 1e9

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgefleet.fleet.plan_text import plan_table
-from edgefleet.fleet.preflight import preflight
+from edgefleet.fleet.preflight import first_preflight, preflight
 from edgefleet.fleet.verdict import Verdict, look, open_gate
 from edgefleet.spec import Floors, Gates
 from tests.fleet.fleets import fleet, offline, plan, view
@@ -42,6 +42,12 @@ def test_a_first_release_s_plan_says_that_it_is_judged_by_floors() -> None:
 def test_a_preflight_says_what_the_canary_will_be_able_to_show() -> None:
     same_as_golden(preflight(Gates(), 10, 5).text, "preflight.md")
     same_as_golden(preflight(Gates(), 1, 2).text, "preflight-too-small.md")
+
+
+def test_a_first_release_is_told_which_floors_judge_it() -> None:
+    rules = Gates(floors=Floors(accuracy=0.9, p99_ms=200))
+    same_as_golden(first_preflight(rules, 5).text, "preflight-first.md")
+    assert "no floor for accuracy" in first_preflight(Gates(), 5).text
 
 
 def test_a_verdict_shows_numbers_intervals_and_margins() -> None:
