@@ -37,8 +37,8 @@ check: .venv/.made ## format, lint, types, import contracts, quick tests
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory test-quick
 
-golden: .venv/.made ## write the golden files anew; look at the difference before you commit it
-	EDGEFLEET_GOLDEN=write $(BIN)/python -m pytest tests/golden
+golden: .venv/.made ## write docs/ and golden files anew; look at the difference before you commit
+	EDGEFLEET_GOLDEN=write $(BIN)/python -m pytest tests/golden tests/report/test_page.py
 
 bench-quantize: .venv/.made ## what quantization gains and costs on this machine
 	$(BIN)/python -m tests.bench.quantize $(ARGS)

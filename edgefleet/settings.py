@@ -1,4 +1,4 @@
-"""Where things are: from the environment (EDGEFLEET_*) or a file, read once at wiring."""
+"""Where things are: from the environment (EDGEFLEET_*), read when a command starts."""
 
 from __future__ import annotations
 

@@ -34,37 +34,48 @@ class Quantization(Part):
     min_speedup: Annotated[float, Field(ge=1)] = 1.1
     """Below this FP32 is shipped: a change without a gain is a risk without a reason."""
     max_evaluations: Annotated[int, Field(ge=1)] = 40
+    """Models that the search may make and measure."""
     max_s: Annotated[float, Field(gt=0)] = 300
+    """Seconds after which it begins no further one."""
 
 
 class Validation(Part):
     """What a model must reach in the lab before anything ships."""
 
     min_accuracy: Share = 0.5
+    """Least share of right answers on the submission's own validation set, of the FP32 model and of
+    what ships."""
     max_loss_to_best_pt: Annotated[float, Field(ge=0)] = 2.0
-    """Against the best champion ever, on the candidate's frozen validation set."""
+    """Largest loss against the best champion ever, on the candidate's frozen validation set."""
 
 
 class Approval(Part):
     """Who has to say yes, and by when."""
 
     before_rollout: Literal["required", "auto"] = "required"
+    """`required` asks a person in Prefect's UI; with `auto` the spec itself says yes."""
     timeout_h: Annotated[float, Field(gt=0)] = 72
+    """Hours after which no answer is a no."""
 
 
 class Prepull(Part):
     """How gently images reach a factory."""
 
     nodes_at_once: Annotated[int, Field(ge=1)] = 2
+    """Pulls at one time in a factory; the first one goes alone and seeds the others."""
     starts_per_min: Annotated[float, Field(gt=0)] = 30
+    """Pulls begun a minute in a factory, of all its workloads together."""
     timeout_s: Annotated[float, Field(gt=0)] = 900
+    """Seconds after which a node without the image keeps what it serves, and counts as failed."""
 
 
 class Canary(Part):
     """The first wave."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Share of the nodes that can change now, rounded up."""
     min_nodes: Annotated[int, Field(ge=1)] = 5
+    """Never fewer: a fleet without so many and one control is refused, but for a first release."""
     nodes: tuple[str, ...] = ()
     """Hand-picked: allowed, and it voids the draw's guarantee; the plan and verdict say so."""
 
@@ -77,10 +88,11 @@ class Waves(Part):
     holdback: Share = 0.05
     """Kept as control to the end; at least the canary's min_nodes, if the fleet has them."""
     at_once_per_factory: Annotated[int, Field(ge=1)] = 1
+    """Nodes that change at one time in a factory."""
     ready_timeout_s: Annotated[float, Field(gt=0)] = 120
     """How long one node may take to serve; longer is a failed node."""
     max_failed: Share = 0.1
-    """Failed nodes of a wave above which everything goes back."""
+    """Share of a wave's nodes that may fail; with more, everything goes back."""
     windows: Annotated[int, Field(ge=0)] = 3
     """Windows of evidence looked at after each wave."""
 
@@ -89,7 +101,10 @@ class AccuracyGate(Part):
     """Accuracy against the champion."""
 
     source: Literal["labels", "agreement", "none"] = "labels"
+    """What the plant can tell: `labels` of a QA station, `agreement` of the new answers with the
+    old ones, or `none`."""
     margin_pt: Annotated[float, Field(gt=0, le=50)] = 2.0
+    """A loss of so many points is still accepted."""
     min_agreement: Share = 0.9
     """Share of shadowed answers that agree; the gate where source is `agreement`."""
 
@@ -98,21 +113,27 @@ class LatencyGate(Part):
     """Latency quantiles against the controls."""
 
     margin_pct: Annotated[float, Field(gt=0)] = 15.0
+    """Slower by so many percent is still accepted, at each quantile."""
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.95, 0.99)
+    """0.99 is p99."""
 
 
 class ErrorGate(Part):
     """Server errors against the controls."""
 
     margin_pt: Annotated[float, Field(gt=0, le=50)] = 0.3
+    """So many points more of failed requests are still accepted."""
 
 
 class Floors(Part):
     """Absolute: they judge a first release, and hold for every later one."""
 
     accuracy: Share | None = None
+    """Least share of right answers, where `source` is `labels`; none: nothing is required."""
     p99_ms: Annotated[float, Field(gt=0)] | None = None
+    """Longest p99 in milliseconds; none: nothing is required."""
     error_rate: Share = 0.01
+    """Largest share of failed requests."""
 
 
 class Gates(Part):
@@ -123,17 +144,31 @@ class Gates(Part):
     errors: ErrorGate = ErrorGate()
     floors: Floors = Floors()
     window_s: Annotated[float, Field(gt=0)] = 60.0
+    """Length of a window of evidence; the nodes must count in the same ones."""
     min_windows: Annotated[int, Field(ge=1)] = 10
+    """No PASS before so many windows, however clear it is."""
     max_windows: Annotated[int, Field(ge=1)] = 60
+    """Without a verdict after so many, `when_unsure` decides."""
     pre_windows: Annotated[int, Field(ge=0)] = 60
+    """Windows before the change with which each node is compared; fewer than 5: with none."""
     alpha_fail: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    """Probability that a model without any difference is sent back at the canary; all later waves
+    together may add as much."""
     alpha_pass: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Probability that a model which is worse by a margin passes."""
     min_labels: Annotated[int, Field(ge=1)] = 50
+    """Labelled requests (shadowed ones for `agreement`) without which accuracy has no verdict."""
     min_requests: Annotated[int, Field(ge=1)] = 500
+    """Requests of the canary without which latency and errors have no verdict."""
     min_node_share: Share = 0.6
+    """Share of the canary's nodes that must have given evidence."""
     label_rate: Share = 0.1
+    """Share of the requests whose true label is wanted, in a rehearsal; real nodes follow their
+    site's configuration (fleet.yaml)."""
     shadow_rate: Share = 0.2
+    """Share of the requests that the champion answers too, on canary and control nodes."""
     when_unsure: Literal["hold", "revert"] = "hold"
+    """`hold` waits for a person, `revert` goes back to the champion."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Gates:
@@ -150,13 +185,22 @@ class Spec(Part):
     """One inference job on a set of nodes, and how its models are released."""
 
     workload: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    """The job's name: that of the spec file, and the beginning of each release's id."""
     model: Annotated[str, Field(min_length=1)]
+    """The registered model whose versions are released."""
     fleet: str = "local"
+    """The fleet's name, recorded with each release."""
     selector: dict[str, str]
     """Labels that a node must carry; all of them."""
     on: Literal["tag", "alias", "any"] = "tag"
+    """Which registrations become releases without being asked for: tagged ones, those with an
+    alias, or any. Not read yet: a release is started by command."""
     newer: Literal["queue", "supersede"] = "queue"
+    """What a newer version does while a release is live: wait, or take its place. Not read yet:
+    each release is started by command."""
     max_deferred: Share = 0.2
+    """Share of the nodes that may be offline or on hold: above it the plan is refused, and at the
+    end the release is held."""
     quantization: Quantization = Quantization()
     validation: Validation = Validation()
     approval: Approval = Approval()

@@ -1,14 +1,9 @@
-"""How every command speaks: rich text for people, one JSON document with --json, an exit code.
-
-Exit codes: 0 done as asked; 1 it ended otherwise (a release that was not released, a demo story
-that did not end as it should); 2 refused: nothing moved, change the request; 3 something outside
-does not answer: try again later; 4 the world is not as assumed: look, then decide again.
-"""
+"""How every command speaks: rich text for people, one JSON document with --json, an exit code."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -21,6 +16,14 @@ from edgefleet.errors import Conflict, EdgefleetError, Fenced, Refused, Unreacha
 OUT: Final = Console()
 ERR: Final = Console(stderr=True)
 
+MEANINGS: Final[Mapping[int, str]] = {
+    0: "done as asked",
+    1: "it ended otherwise: a release that was not released, a demo that did not end as it should",
+    2: "refused, nothing moved: change the request",
+    3: "something outside does not answer: try again later",
+    4: "the world is not as assumed: look, then decide again",
+}
+"""What the exit codes say."""
 ENDED_OTHERWISE: Final = 1
 EXIT_CODES: Final[dict[type[EdgefleetError], int]] = {
     Refused: 2,

@@ -110,7 +110,7 @@ def _followed(release_id: str, *, quiet: bool) -> Release:
 
 
 def status(*, as_json: bool = Json) -> None:
-    """Show every workload's releases and what each factory's nodes serve."""
+    """Show the releases of all workloads, newest first."""
     with told():
         settings = Settings()
         ledger = wiring.ledger(settings)
@@ -191,7 +191,7 @@ def _explained(node: str) -> list[Why]:
         last = next(iter(here.ledger.releases(spec.workload)), None)
         answers += [_answer(view, spec.workload, last) for view in views]
     if not answers:
-        raise Refused(node, "no node of that name in any workload", "`edgefleet status` lists them")
+        raise Refused(node, "no node of that name in any workload", "Name one of the fleet's file")
     return answers
 
 

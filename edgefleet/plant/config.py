@@ -15,6 +15,7 @@ class PlantConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     root: str
     """The supervisor's root: its address and events are there, `plant/` is written there."""
     workload: str
+    """The job that its cameras send images to."""
     model: str
     """The name in the raw route."""
     nodes: tuple[str, ...] = ()
@@ -26,7 +27,9 @@ class PlantConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     busy_lines: int = 3
     """Connections that share `busy_hz`."""
     busy_after_s: float = 2.0
+    """How long `busy_hz` goes on after a change."""
     timeout_s: float = 5.0
+    """How long a camera waits for an answer."""
     label_delay_s: float = 1.0
     """How long the QA station takes to look at a part."""
     wanted_every_s: float = 5.0
@@ -34,6 +37,7 @@ class PlantConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pool: int = 300
     """Different images per factory."""
     seed: int = 0
+    """Fixes the images."""
 
 
 def load_config(path: Path) -> PlantConfig:

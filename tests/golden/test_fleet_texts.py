@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 from edgefleet.fleet.plan_text import plan_table
 from edgefleet.fleet.preflight import first_preflight, preflight
@@ -12,16 +10,7 @@ from edgefleet.fleet.verdict import Verdict, look, open_gate
 from edgefleet.spec import Floors, Gates
 from tests.fleet.fleets import fleet, offline, plan, view
 from tests.fleet.simulated import FIRST, World, design, evidence, gates, soak
-
-_HERE = Path(__file__).parent
-
-
-def same_as_golden(text: str, name: str) -> None:
-    """Compare with a golden file; EDGEFLEET_GOLDEN=write rewrites it instead."""
-    path = _HERE / name
-    if os.environ.get("EDGEFLEET_GOLDEN") == "write":
-        path.write_text(text + "\n", encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == text + "\n"
+from tests.golden.files import same_as_golden
 
 
 def test_a_plan_shows_waves_bytes_and_who_is_left_out() -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from edgefleet.report.page import Report, page, terminal
+from tests.golden.files import same_as_golden
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 GIVEN = (
     *("88.31 %", "94.56 %", "-6.25 pt", "[-8.50, -4.10]", "1,092", "96.2 %", "95.9 %", "2.31"),
     *("812.35 kB", "231.11 kB", "1.16 MB", "2 min 11 s", "2,160", "225", "n07", "offline", "Ada"),
@@ -67,23 +65,16 @@ def parsed(made: str) -> Reader:
     return reader
 
 
-def golden(name: str, actual: str) -> None:
-    """Compare with a golden file; EDGEFLEET_GOLDEN=write rewrites it instead."""
-    path = GOLDEN / name
-    if os.environ.get("EDGEFLEET_GOLDEN") == "write":
-        path.write_text(actual, encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == actual
-
-
 def test_the_text_of_the_page_is_the_golden_one(parsed: Reader) -> None:
-    golden("report-page.txt", "\n".join(parsed.lines) + "\n")
+    same_as_golden("\n".join(parsed.lines), "report-page.txt")
 
 
 def test_what_the_terminal_shows_is_the_golden_one(report: Report) -> None:
     console = Console(width=100, no_color=True, force_terminal=False)
     with console.capture() as capture:
         console.print(terminal(report))
-    golden("report-terminal.txt", "\n".join(map(str.rstrip, capture.get().splitlines())) + "\n")
+    lines = map(str.rstrip, capture.get().splitlines())
+    same_as_golden("\n".join(lines), "report-terminal.txt")
 
 
 def test_the_page_is_well_formed_and_no_id_is_there_twice(parsed: Reader) -> None:

@@ -13,9 +13,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One node."""
 
     name: str
+    """Unique in its factory."""
     labels: dict[str, str] = {}
+    """What a spec's selector looks for; `hardware` is a node's class in the draw of canaries."""
     label_rate: float | None = None
-    """Share of the requests whose true label is wanted; None: as the fleet."""
+    """Share of the requests whose true label is wanted; none: as the fleet."""
     disk_mb: int = 4096
     """Room for images; the real disk's free space is respected too."""
 
@@ -24,6 +26,7 @@ class FactoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """One factory: its nodes and the rates of its two networks."""
 
     name: str
+    """Unique in the fleet."""
     nodes: tuple[NodeConfig, ...]
     wan_mbit: float = 50.0
     """To the central registry; shared by all pulls of the factory."""
@@ -42,8 +45,11 @@ class SupervisorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Public keys, handed to every server and used on arrival of a package."""
     factories: tuple[FactoryConfig, ...]
     window_s: float = 60.0
+    """Length of a window of evidence; must be the specs' `gates.window_s`."""
     warmup_windows: int = 1
+    """Windows after a server's start that are marked as not warm."""
     label_rate: float = 0.1
+    """Share of the requests whose true label is wanted."""
     threads: int = 1
     """Inference threads per server."""
     start_at_once: int = 2
