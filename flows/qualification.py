@@ -26,7 +26,8 @@ def qualify(release_id: str, epoch: int) -> None:
     folder = world().work_dir / release_id
     submission = folder / "submission"
     fetch_model(current.model, current.version, submission)
-    found = qualify_model(submission, drive.spec, folder, _champion_package(current.workload))
+    champion = _champion_package(current.workload)
+    found = qualify_model(submission, current.version, drive.spec, folder, champion)
     drive.keep("qualification", 0, found)
     digest = push_package(Path(found.package), f"{current.model}-{current.version}-{release_id}")
     drive.keep("package", 0, describe_package(digest))

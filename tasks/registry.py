@@ -11,6 +11,7 @@ from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused, Unreachable
 from edgefleet.fleet.release import Phase
 from edgefleet.model.qualify import Qualification, qualify
+from edgefleet.model.signature import KEY_FILE
 from edgefleet.ports import Image
 from edgefleet.spec import Spec
 from edgefleet.wiring import world
@@ -26,12 +27,11 @@ def fetch_model(model: str, version: str, folder: Path) -> None:
 
 @task(name="quantize, validate, package, sign", **OUTSIDE)
 def qualify_model(
-    submission: Path, spec: Spec, folder: Path, champion: Path | None
+    submission: Path, version: str, spec: Spec, folder: Path, champion: Path | None
 ) -> Qualification:
-    """Return the finished, signed package and what was found on the way."""
-    return qualify(
-        submission, spec, folder, world().key_dir / "signing.key", champion, time.monotonic
-    )
+    """Return the finished, signed package of a registered version, and what was found."""
+    key = world().key_dir / KEY_FILE
+    return qualify(submission, spec, folder, key, champion, time.monotonic, version)
 
 
 @task(name="push package", **OUTSIDE)
