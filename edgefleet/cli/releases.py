@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +24,7 @@ from edgefleet.fleet.release import Phase, Release
 from edgefleet.fleet.stage import StageReport
 from edgefleet.fleet.summary import FactoryCount, Why, count_factory, explain
 from edgefleet.model.qualify import describe
-from edgefleet.model.submission import check
+from edgefleet.model.submission import check, gather_submission
 from edgefleet.ports import Admission, Entry, Ledger
 from edgefleet.report.gather import ReleaseStory, gather, package_names
 from edgefleet.settings import Settings
@@ -46,15 +49,39 @@ def spec_file(settings: Settings, workload: str) -> Path:
 
 
 def register(
-    folder: Annotated[Path, typer.Argument(help="model.onnx, card.json and data/*.npz.")],
+    model: Annotated[
+        Path, typer.Argument(help="An ONNX file, or a folder with it, its card and its data.")
+    ],
     *,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with card.json and the sets, where MODEL is a file."),
+    ] = None,
     as_json: bool = Json,
 ) -> None:
     """Check a model with its data sets and register it; refused in words when something is off."""
-    with told():
+    with told(), _submission(model, data) as folder:
         check(folder)
         made = wiring.models(Settings()).register(folder, {})
         say(made, as_json=as_json, draw=lambda: f"registered {made.model} version {made.version}")
+
+
+@contextmanager
+def _submission(model: Path, data: Path | None) -> Iterator[Path]:
+    """Return a submission folder: the one that was named, or one made of a file and its data."""
+    if data is None and model.is_dir():
+        yield model
+        return
+    if data is None or not model.is_file():
+        raise Refused(
+            str(model),
+            "is no folder" if data is None else "is no file",
+            "Name a submission folder, or an ONNX file and --data with its card and sets",
+        )
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        gather_submission(model, data, folder)
+        yield folder
 
 
 def admitted(spec: Spec, text: str, version: str, asked_by: str, attempt: str = "") -> Release:

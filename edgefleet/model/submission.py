@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -88,6 +89,20 @@ def load_sets(folder: Path) -> DataSets:
         validation_labels=labels.astype(np.int64),
         golden=_read(folder, GOLDEN, "inputs")["inputs"],
     )
+
+
+def gather_submission(model: Path, data: Path, folder: Path) -> None:
+    """Copy an ONNX file, its card and its sets into one submission folder.
+
+    The sets lie in `data` itself or in `data`/data. What is missing is left out: `check` names it.
+    """
+    (folder / CALIBRATION).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model, folder / MODEL_FILE)
+    for name in (CARD_FILE, CALIBRATION, VALIDATION, GOLDEN):
+        for source in (data / name, data / Path(name).name):
+            if source.is_file():
+                shutil.copyfile(source, folder / name)
+                break
 
 
 def check(folder: Path) -> Submission:

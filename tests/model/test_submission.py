@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgefleet.errors import Refused
 from edgefleet.model.submission import (
     CALIBRATION,
     FILES,
@@ -13,6 +14,7 @@ from edgefleet.model.submission import (
     VALIDATION,
     Submission,
     check,
+    gather_submission,
     load_sets,
 )
 from tests.model.submissions import (
@@ -243,3 +245,28 @@ def test_nothing_is_changed_by_a_check(tmp_path: Path) -> None:
     check(tmp_path)
     assert before == {name: (tmp_path / name).read_bytes() for name in FILES}
     assert onnx.load(str(tmp_path / MODEL)) == model()
+
+
+@pytest.mark.parametrize("below", ["", "data/"])
+def test_a_model_and_its_data_folder_make_the_same_submission(tmp_path: Path, below: str) -> None:
+    whole = handed_in(tmp_path / "whole")
+    data = tmp_path / "mine"
+    (data / below).mkdir(parents=True)
+    (whole / "card.json").rename(data / "card.json")
+    for name in (CALIBRATION, VALIDATION, GOLDEN):
+        (whole / name).rename(data / below / Path(name).name)
+    made = tmp_path / "made"
+    gather_submission(whole / "model.onnx", data, made)
+    assert sorted(FILES) == sorted(
+        str(file.relative_to(made)) for file in made.rglob("*") if file.is_file()
+    )
+    check(made)
+
+
+def test_a_set_that_is_missing_from_the_data_folder_is_named(tmp_path: Path) -> None:
+    whole = handed_in(tmp_path / "whole")
+    (whole / GOLDEN).unlink()
+    made = tmp_path / "made"
+    gather_submission(whole / "model.onnx", whole, made)
+    with pytest.raises(Refused, match=r"golden\.npz"):
+        check(made)
