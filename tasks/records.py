@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from edgefleet.documents import decode
 from edgefleet.errors import Conflict, Fenced, Refused, Unreachable
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.release import Phase, Release, Signal
@@ -71,7 +72,7 @@ class Drive(msgspec.Struct, frozen=True):
     def recall_all(self, kind: str, form: type[T]) -> dict[int, T]:
         """Return all documents of a kind by number, ascending."""
         bodies = world().ledger.all(self.release_id, kind)
-        return {n: msgspec.json.decode(body, type=form) for n, body in bodies.items()}
+        return {n: decode(body, form) for n, body in bodies.items()}
 
     def recall(self, kind: str, number: int, form: type[T]) -> T | None:
         """Return a document, None if there is none."""
@@ -86,7 +87,7 @@ def spec_of(release_id: str) -> Spec:
 def recall(release_id: str, kind: str, number: int, form: type[T]) -> T | None:
     """Return a document, None if there is none."""
     body = world().ledger.get(release_id, kind, number)
-    return None if body is None else msgspec.json.decode(body, type=form)
+    return None if body is None else decode(body, form)
 
 
 def needed(release_id: str, kind: str, number: int, form: type[T]) -> T:
@@ -109,7 +110,7 @@ def latest(release_id: str, kind: str, form: type[T]) -> tuple[int, T] | None:
     if not bodies:
         return None
     number = max(bodies)
-    return number, msgspec.json.decode(bodies[number], type=form)
+    return number, decode(bodies[number], form)
 
 
 @contextmanager

@@ -27,6 +27,18 @@ def start_release(release_id: str) -> FlowRun:
     return _start(RELEASE, {"release_id": release_id}, f"{release_id}-{uuid4().hex[:8]}")
 
 
+def kept_driven(run: FlowRun, release_id: str) -> FlowRun:
+    """Return the driver of a live release: `run`, or a new one if that died.
+
+    One that completed has ended the release, or left it to a person or to an earlier release; one
+    that was cancelled is an abort.
+    """
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(run.id).state
+    died = state is not None and (state.is_crashed() or state.is_failed())
+    return start_release(release_id) if died else run
+
+
 def start_training(recipes: Sequence[str]) -> FlowRun:
     """Train and register sample models, one after the other."""
     return _start("train/train", {"recipes": list(recipes)}, f"train-{uuid4().hex[:8]}")

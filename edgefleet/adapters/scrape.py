@@ -15,6 +15,7 @@ from functools import partial
 import httpx
 import msgspec
 
+from edgefleet.documents import decode
 from edgefleet.edge.contract import Evidence, Windows
 from edgefleet.fleet.inventory import NodeView
 
@@ -58,7 +59,7 @@ def _windows(
 ) -> tuple[Evidence, ...] | None:
     try:
         answer = client.get(f"{url}/metrics/windows", params={"after": after}).raise_for_status()
-        return msgspec.json.decode(answer.content, type=Windows).records
+        return decode(answer.content, Windows).records
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
         logger.info(
             "%s on %s gave no evidence: %s: %s", workload, node, type(error).__name__, error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from prefect.client.schemas.objects import FlowRun
 from rich.console import Group, RenderableType
 from rich.markdown import Markdown
 from rich.table import Table
@@ -30,7 +31,7 @@ from edgefleet.report.gather import ReleaseStory, gather, package_names
 from edgefleet.settings import Settings
 from edgefleet.spec import Spec, load_spec
 from tasks.records import latest
-from tasks.starts import start_release
+from tasks.starts import kept_driven, start_release
 
 Workload = Annotated[str, typer.Argument(help="A workload: the name of a spec file.")]
 ReleaseId = Annotated[str, typer.Argument(help="A release, e.g. defect-detection-3.")]
@@ -113,15 +114,15 @@ def release(
                 "Register it with `edgefleet register FOLDER`",
             )
         made = admitted(spec, file.read_text(encoding="utf-8"), version, "command line", again)
-        start_release(made.release_id)
+        driver = start_release(made.release_id)
         if wait:
-            made = _followed(made.release_id, quiet=as_json)
+            made = _followed(made.release_id, driver, quiet=as_json)
         say(made, as_json=as_json, draw=lambda: _line(made))
         if wait and made.phase is not Phase.RELEASED:
             raise typer.Exit(ENDED_OTHERWISE)
 
 
-def _followed(release_id: str, *, quiet: bool) -> Release:
+def _followed(release_id: str, driver: FlowRun, *, quiet: bool) -> Release:
     ledger = wiring.world().ledger
     told_so_far = 0
     while True:
@@ -133,6 +134,7 @@ def _followed(release_id: str, *, quiet: bool) -> Release:
         told_so_far = len(lines)
         if not current.live or current.phase is Phase.HELD:
             return current
+        driver = kept_driven(driver, release_id)
         time.sleep(_POLL_S)
 
 

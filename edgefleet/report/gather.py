@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from edgefleet.documents import decode
 from edgefleet.edge.contract import Digest, Evidence
 from edgefleet.fleet.approval import Decision
 from edgefleet.fleet.book import Reading, entered
@@ -89,8 +90,7 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseStory:
 
 def _all(ledger: Ledger, release_id: str, kind: str, form: type[T]) -> dict[int, T]:
     return {
-        number: msgspec.json.decode(body, type=form)
-        for number, body in sorted(ledger.all(release_id, kind).items())
+        number: decode(body, form) for number, body in sorted(ledger.all(release_id, kind).items())
     }
 
 
@@ -112,6 +112,6 @@ def package_names(ledger: Ledger) -> Mapping[Digest, str]:
     for release in reversed(ledger.releases()):
         body = ledger.get(release.release_id, "package", 0)
         if body is not None:
-            packed = msgspec.json.decode(body, type=Image).digest
+            packed = decode(body, Image).digest
             names.setdefault(packed, f"{release.model} {release.version}")
     return names

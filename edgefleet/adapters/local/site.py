@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from edgefleet.adapters.local.wire import HoldOrder, Problem, ShadowOrders, error_of
+from edgefleet.documents import decode
 from edgefleet.edge.contract import Digest, ShadowOrder
 from edgefleet.errors import Unreachable
 from edgefleet.fleet.inventory import Change, NodeView
@@ -84,9 +85,9 @@ def _ask(
             trust_env=False,
         )
         if answer.status_code != httpx.codes.OK:
-            problem = msgspec.json.decode(answer.content, type=Problem)
+            problem = decode(answer.content, Problem)
             raise error_of(answer.status_code, problem)
-        return msgspec.json.decode(answer.content, type=kind)
+        return decode(answer.content, kind)
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
         message = f"supervisor at {url}: {type(error).__name__} {error}"
         raise Unreachable(message) from error

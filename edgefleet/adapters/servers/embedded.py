@@ -17,7 +17,8 @@ from edgefleet.adapters.servers.program import Program
 ROOT: Final = Path(edgefleet.__file__).resolve().parents[1]
 """Where `flows/` and prefect.yaml are: the worker's folder, so that dotted entry points load."""
 
-_QUIET: Final = {"DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+# A program that dies in native code (a runtime, a driver) leaves its stack in its log.
+_QUIET: Final = {"DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 
 
 def python(line: str) -> tuple[str, ...]:

@@ -16,12 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import msgspec
 from rich.console import Console
 from rich.live import Live
 
 from edgefleet.cli.demo.screen import Counts, Moment, draw, line
 from edgefleet.cli.output import OUT
+from edgefleet.documents import decode
 from edgefleet.fleet.inventory import Inventory
 from edgefleet.ports import Ledger
 from edgefleet.report.gather import package_names
@@ -80,6 +80,7 @@ class LiveView:
 
     def address(self, name: str, url: str) -> None:
         """Show one more address."""
+        self._tick()
         with self._lock:
             addresses = {**self._moment.addresses, name: url}
             self._moment = replace(self._moment, addresses=addresses)
@@ -134,7 +135,7 @@ class LiveView:
         if self._plain:
             return
         if self._totals.exists():
-            counts = msgspec.json.decode(self._totals.read_bytes(), type=Counts)
+            counts = decode(self._totals.read_bytes(), Counts)
             self._moment = replace(self._moment, counts=counts)
         if time.monotonic() >= self._next_look:
             before = time.monotonic()

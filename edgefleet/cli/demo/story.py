@@ -32,7 +32,14 @@ from edgefleet.report.shown import Report, StoryResult
 from edgefleet.settings import Settings
 from edgefleet.spec import load_spec
 from tasks.sites import look_around
-from tasks.starts import answer, run_ended, start_release, start_training, suspended_run
+from tasks.starts import (
+    answer,
+    kept_driven,
+    run_ended,
+    start_release,
+    start_training,
+    suspended_run,
+)
 
 Approve = Literal["auto", "ui"]
 
@@ -169,11 +176,12 @@ def _released(
     """Release a version, answer its form, and wait until it has ended."""
     file = spec_file(settings, WORKLOAD)
     made = admitted(load_spec(file), file.read_text(encoding="utf-8"), version, "the demo")
-    start_release(made.release_id)
+    driver = start_release(made.release_id)
     view.follow(made.release_id)
     ledger = wiring.world().ledger
     answered = False
     while (current := ledger.release(made.release_id)).live and current.phase is not Phase.HELD:
+        driver = kept_driven(driver, made.release_id)
         run = suspended_run(made.release_id) if current.phase is Phase.AWAITING else None
         if run and approve == "auto" and not answered:
             answer(run, story.decision, "the demo", story.comment)
