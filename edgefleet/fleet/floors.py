@@ -16,7 +16,6 @@ from typing import Final
 from edgefleet.edge.contract import Evidence
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.finding import MetricVerdict, Outcome, Verdict, reason_of, worst
-from edgefleet.fleet.observation import share_above
 from edgefleet.fleet.scores import sheet_of
 from edgefleet.fleet.stats import (
     dispersion,
@@ -26,7 +25,7 @@ from edgefleet.fleet.stats import (
     wilson,
     z_of,
 )
-from edgefleet.fleet.tally import Floats, Tally, log_quantiles
+from edgefleet.fleet.tally import Floats, Tally, log_quantiles, slower_than
 from edgefleet.spec import Gates
 
 _SLOW_SHARE: Final = 0.01
@@ -165,14 +164,10 @@ def _accuracy_floor(canary: Tally, gates: Gates, floor: float) -> Floor:
 def _latency_floor(canary: Tally, gates: Gates, limit_ms: float) -> Floor:
     """Return the share of requests slower than the limit, nodes over the whole time."""
     rows = canary.histograms
-    slower = [
-        (share_above(list(enumerate(row)), limit_ms / 1e3) or 0.0) * row.sum() for row in rows
-    ]
     total = rows.sum(0)
     said = f"p99, floor {limit_ms:g} ms"
     if total.sum():
         p99_ms = 1e3 * math.exp(log_quantiles(total[None], 0.99)[0])
         said = f"p99 {p99_ms:.1f} ms, floor {limit_ms:g} ms"
-    sizes = rows.sum(1)[:, None]
-    bad = sizes * 0 + [[count] for count in slower]
+    sizes, bad = rows.sum(1)[:, None], slower_than(rows, limit_ms / 1e3)[:, None]
     return Floor("p99", sizes, bad, _SLOW_SHARE, gates.min_requests, said, "slower")

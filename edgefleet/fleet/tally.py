@@ -6,6 +6,7 @@ labels among them) are added. Another digest than the expected one is no evidenc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -92,6 +93,14 @@ def log_quantiles(histograms: Floats, q: float) -> Floats:
     before = summed[rows, bucket] - inside
     part = (rank - before) / np.maximum(inside, 1)
     return np.where(total > 0, _LOWEST_LOG + _LOG_FACTOR * (bucket - 1 + part), 0.0)
+
+
+def slower_than(histograms: Floats, limit_s: float) -> Floats:
+    """Return how many answers of each row took longer than a limit, geometric within a bucket."""
+    lower_log = _LOWEST_LOG + _LOG_FACTOR * (np.arange(histograms.shape[1]) - 1)
+    below = ((math.log(limit_s) - lower_log) / _LOG_FACTOR).clip(0, 1)
+    slower: Floats = (histograms * (1 - below)).sum(1)
+    return slower
 
 
 def tally(evidence: Mapping[str, Sequence[Evidence]], spans: Sequence[Span]) -> Tally:

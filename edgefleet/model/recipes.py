@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edgefleet.edge.contract import Card, TensorSpec
+from edgefleet.edge.contract import TensorSpec
 from edgefleet.errors import Refused
 from edgefleet.model.export import Params, restore, save, to_onnx
 from edgefleet.model.hostile import beyond_repair, repairable
-from edgefleet.model.submission import DataSets, write
+from edgefleet.model.submission import DataSets, fresh_card, write
 from edgefleet.model.surface import LABELS, SIDE, draw, factory_scene, lab_scenes
 
 MODEL: Final = "defect-classifier"
 INPUT: Final = TensorSpec(name="image", dtype="uint8", shape=(1, SIDE, SIDE), low=0, high=255)
-OUTPUT: Final = TensorSpec(
-    name="probabilities", dtype="float32", shape=(len(LABELS),), low=0, high=1
-)
+CARD: Final = fresh_card(MODEL, "classification", LABELS, INPUT)
 _LAB: Final = lab_scenes()
 # None of these places is one of the demo's factories. The lab comes up often enough that the
 # validation set, which is taken there, is answered well.
@@ -102,16 +100,7 @@ def sample_submission(recipe: str, folder: Path, seed: int, shelf: Path | None =
         validation_labels=validation.labels,
         golden=draw(16, seed + 12, _LAB).inputs,
     )
-    card = Card(
-        model=MODEL,
-        version="",
-        task="classification",
-        metric="accuracy",
-        labels=LABELS,
-        input=INPUT,
-        output=OUTPUT,
-    )
-    write(folder, to_onnx(params, INPUT, OUTPUT), card, sets)
+    write(folder, to_onnx(params, CARD.input, CARD.output), CARD, sets)
     return params
 
 

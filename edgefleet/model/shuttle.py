@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefleet.edge.contract import Card, TensorSpec
+from edgefleet.edge.contract import TensorSpec
 from edgefleet.model.export import Floats, Params, to_onnx
-from edgefleet.model.submission import DataSets, write
+from edgefleet.model.submission import DataSets, fresh_card, write
 from edgefleet.model.surface import Examples
 
 MODEL: Final = "shuttle-anomaly"
@@ -27,9 +27,7 @@ _LIMIT: Final = 32_000.0
 INPUT: Final = TensorSpec(
     name="sensors", dtype="float32", shape=(SENSORS,), low=-_LIMIT, high=_LIMIT
 )
-OUTPUT: Final = TensorSpec(
-    name="probabilities", dtype="float32", shape=(len(LABELS),), low=0, high=1
-)
+CARD: Final = fresh_card(MODEL, "anomaly", LABELS, INPUT)
 _FOLDS: Final = 5
 _WIDTHS: Final = (32, 16, len(LABELS))
 _SPLIT_SEED: Final = 0
@@ -72,16 +70,7 @@ def shuttle_submission(folder: Path, seed: int) -> Params:
         validation_labels=validation.labels,
         golden=training.inputs[256:272],
     )
-    card = Card(
-        model=MODEL,
-        version="",
-        task="anomaly",
-        metric="accuracy",
-        labels=LABELS,
-        input=INPUT,
-        output=OUTPUT,
-    )
-    write(folder, to_onnx(params, INPUT, OUTPUT), card, sets)
+    write(folder, to_onnx(params, CARD.input, CARD.output), CARD, sets)
     return params
 
 

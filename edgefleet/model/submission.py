@@ -13,14 +13,14 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgefleet.edge.contract import CARD_FILE, MODEL_FILE, Card
+from edgefleet.edge.contract import CARD_FILE, MODEL_FILE, Card, TensorSpec
 from edgefleet.errors import Refused
 from edgefleet.model.evaluate import Samples
 from edgefleet.model.submitted_model import MOST_BYTES, check_model
@@ -57,6 +57,25 @@ class Submission:
     calibration: int
     validation: int
     golden: int
+
+
+def fresh_card(
+    model: str,
+    task: Literal["classification", "anomaly"],
+    labels: tuple[str, ...],
+    given: TensorSpec,
+) -> Card:
+    """Return the card of a model that answers with probabilities and has no version yet."""
+    answer = TensorSpec(name="probabilities", dtype="float32", shape=(len(labels),), low=0, high=1)
+    return Card(
+        model=model,
+        version="",
+        task=task,
+        metric="accuracy",
+        labels=labels,
+        input=given,
+        output=answer,
+    )
 
 
 def write(folder: Path, model: onnx.ModelProto, card: Card, sets: DataSets) -> None:

@@ -24,7 +24,7 @@ from edgefleet.adapters.local.site import LocalSite
 from edgefleet.adapters.local.supervisor import ADDRESS_FILE, Address
 from edgefleet.adapters.oci_layout import OciLayout
 from edgefleet.edge.contract import Digest
-from edgefleet.fleet.inventory import Change, NodeView, PullState
+from edgefleet.fleet.inventory import Change, NodeView, PullState, Serving
 from tests.edge.tiny import DARK, NAME, tiny_package, wait_for
 
 WORKLOAD = "inspection"
@@ -111,6 +111,11 @@ class Fleet:
     def view(self, node: str, factory: str = "linz") -> NodeView:
         views = {view.node: view for view in self.site(factory).snapshot(WORKLOAD)}
         return views[node]
+
+    def serving(self, node: str) -> Serving:
+        found = self.view(node).serving
+        assert found is not None
+        return found
 
     def folder(self, node: str, factory: str = "linz") -> Path:
         return self.root / "factories" / factory / "nodes" / node

@@ -18,11 +18,6 @@ from tests.edge.tiny import wait_for
 UNKNOWN = parse_digest("sha256:" + "0" * 64)
 
 
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    return make_shelf(tmp_path_factory.mktemp("shelf"))
-
-
 def layer_bytes(shelf: Shelf, *kinds: str) -> int:
     layers = shelf.images.describe(shelf.old).layers
     return sum(layer.size for layer in layers if layer.kind in kinds)
@@ -193,9 +188,7 @@ def test_a_shadow_order_reaches_the_server_that_runs(tmp_path: Path, shelf: Shel
 
 
 def shadow_of(local: Fleet) -> str | None:
-    serving = local.view("n1").serving
-    assert serving is not None
-    answer = httpx.get(f"{serving.url}/metrics/summary")
+    answer = httpx.get(f"{local.serving('n1').url}/metrics/summary")
     return msgspec.json.decode(answer.content, type=Summary).shadow
 
 

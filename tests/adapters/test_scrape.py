@@ -7,17 +7,10 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from edgefleet.adapters.scrape import Scrape
 from edgefleet.fleet.inventory import NodeView, Serving
-from tests.adapters.local_fleet import WORKLOAD, Shelf, fleet, load, make_shelf
+from tests.adapters.local_fleet import WORKLOAD, Shelf, fleet, load
 from tests.edge.tiny import wait_for
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    return make_shelf(tmp_path_factory.mktemp("shelf"))
 
 
 class _Nonsense(socketserver.BaseRequestHandler):

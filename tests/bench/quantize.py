@@ -22,7 +22,7 @@ from edgefleet.errors import Refused
 from edgefleet.model.export import to_onnx
 from edgefleet.model.hostile import ruin
 from edgefleet.model.quantize import Quantized, quantize, this_cpu_has_vnni
-from edgefleet.model.recipes import INPUT, OUTPUT, sample_params, sample_submission
+from edgefleet.model.recipes import CARD, sample_params, sample_submission
 from edgefleet.model.submission import DataSets, load_sets
 from edgefleet.spec import Quantization
 
@@ -56,7 +56,9 @@ def main(arguments: list[str]) -> int:
         sets = load_sets(work / "better")
         spread = work / "spread.onnx"
         onnx.save(
-            to_onnx(ruin(sample_params("better", SEED, shelf), (1,), 1.0, SEED), INPUT, OUTPUT),
+            to_onnx(
+                ruin(sample_params("better", SEED, shelf), (1,), 1.0, SEED), CARD.input, CARD.output
+            ),
             str(spread),
         )
         good = run("sample", work / "better" / MODEL_FILE, sets, work, vnni=vnni)

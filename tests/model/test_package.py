@@ -14,17 +14,10 @@ from edgefleet.errors import Refused
 from edgefleet.model.evaluate import open_session, predict
 from edgefleet.model.package import build_package, file_digest
 from edgefleet.model.search import Precision
-from edgefleet.model.signature import KEY_FILE, TRUST_FOLDER, make_key
+from edgefleet.model.signature import KEY_FILE, TRUST_FOLDER
 from tests.model import textures
 
 CARD = msgspec.convert(textures.card(), Card)
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys")
-    make_key(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

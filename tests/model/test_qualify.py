@@ -15,7 +15,7 @@ from edgefleet.edge.trust import verify
 from edgefleet.errors import Refused
 from edgefleet.model.evaluate import Drop, Race
 from edgefleet.model.qualify import Comparison, Qualification, describe, qualify
-from edgefleet.model.signature import KEY_FILE, TRUST_FOLDER, make_key
+from edgefleet.model.signature import KEY_FILE, TRUST_FOLDER
 from edgefleet.spec import Quantization, Spec, Validation
 from tests.model import textures
 
@@ -32,13 +32,6 @@ def spec(**parts: Mapping[str, object]) -> Spec:
         ),
         validation=Validation(**parts.get("validation", {})),
     )
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys")
-    make_key(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from edgefleet.errors import Refused
 from edgefleet.model.evaluate import open_session, predict
 from edgefleet.model.export import Conv, Dense, Params, macs, restore, save, to_onnx
 from edgefleet.model.network import image_network
-from edgefleet.model.recipes import INPUT, OUTPUT, RECIPES, sample_params, sample_submission
+from edgefleet.model.recipes import CARD, RECIPES, sample_params, sample_submission
 from edgefleet.model.submission import check, load_sets
 from edgefleet.model.surface import LABELS, draw, lab_scenes
 from edgefleet.model.training import accuracy, train
@@ -47,7 +47,7 @@ def same(one: Params, two: Params) -> bool:
 def by_onnx(
     params: Params, inputs: npt.NDArray[np.generic], folder: Path
 ) -> npt.NDArray[np.float32]:
-    onnx.save(to_onnx(params, INPUT, OUTPUT), str(folder / "model.onnx"))
+    onnx.save(to_onnx(params, CARD.input, CARD.output), str(folder / "model.onnx"))
     return predict(open_session(folder / "model.onnx"), inputs)
 
 
@@ -77,7 +77,7 @@ def test_the_exported_graph_answers_as_jax_does(short: Params, tmp_path: Path) -
 
 
 def test_the_exported_graph_loads_on_old_runtimes_and_takes_any_batch(short: Params) -> None:
-    model = to_onnx(short, INPUT, OUTPUT)
+    model = to_onnx(short, CARD.input, CARD.output)
     assert (model.opset_import[0].version, model.ir_version) == (17, 10)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
@@ -88,7 +88,8 @@ def test_the_exported_graph_loads_on_old_runtimes_and_takes_any_batch(short: Par
 
 def test_the_same_parameters_export_to_the_same_bytes(short: Params) -> None:
     one, two = (
-        to_onnx(short, INPUT, OUTPUT).SerializeToString(deterministic=True) for _ in range(2)
+        to_onnx(short, CARD.input, CARD.output).SerializeToString(deterministic=True)
+        for _ in range(2)
     )
     assert one == two
 
