@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefect import flow, task
 
+from edgefleet.model.samples import make_sample
 from edgefleet.model.submission import check
 from edgefleet.ports import ModelVersion
 from edgefleet.wiring import world
@@ -14,10 +15,8 @@ from tasks.policy import OUTSIDE
 
 @task(name="train and export", **OUTSIDE)
 def train_sample(recipe: str, folder: Path, seed: int) -> None:
-    """Train a sample model by a recipe and write its submission folder."""
-    from edgefleet.model.recipes import sample_submission  # noqa: PLC0415 - loads JAX
-
-    sample_submission(recipe, folder, seed)
+    """Train a sample model by name and write its submission folder."""
+    make_sample(recipe, folder, seed)
 
 
 @task(name="register model", **OUTSIDE)
@@ -29,7 +28,7 @@ def register_model(folder: Path) -> ModelVersion:
 
 @flow(name="train", retries=0)
 def train(recipes: list[str] | None = None, seed: int = 1) -> list[str]:
-    """Train sample models by their recipes, register each, and return the versions."""
+    """Train sample models (edgefleet/model/samples.py), register each, and return the versions."""
     versions = []
     for recipe in recipes or ["first"]:
         folder = world().work_dir / "training" / f"{recipe}-{seed}"
