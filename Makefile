@@ -7,7 +7,8 @@ BIN := .venv/bin
 SETS := requirements.txt requirements-dev.txt requirements-edge.txt
 EXPORT := $(BIN)/uv export --quiet --frozen --no-emit-project --no-annotate --no-header
 # Tests that start no servers, drive no fleet of processes and train nothing.
-QUICK ?= tests/fleet tests/golden tests/repository tests/edge tests/cli tests/report
+QUICK ?= tests/fleet tests/golden tests/repository tests/spec tests/tasks tests/edge tests/cli \
+  tests/report
 
 # Uncompiled, Prefect alone takes two seconds longer to import, and a demo starts 250 processes.
 unexport PYTHONDONTWRITEBYTECODE

@@ -7,12 +7,15 @@ sensible one, units are in the names. The spec is frozen into the ledger with ea
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgefleet.errors import Refused
+
+_PROBLEMS: Final = {"missing": "is missing", "extra_forbidden": "there is no such field"}
+"""Where pydantic's own words speak of inputs instead of fields."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -226,7 +229,8 @@ def parse_spec(text: str, origin: str) -> Spec:
         return Spec.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'spec'}: {item['msg']}"
+            f"{'.'.join(str(part) for part in item['loc']) or 'spec'}: "
+            + _PROBLEMS.get(item["type"], item["msg"].removeprefix("Value error, "))
             + (f" (got {item['input']!r})" if item["type"] != "missing" else "")
             for item in error.errors()
         )
