@@ -14,7 +14,7 @@ QUICK ?= tests/fleet tests/golden tests/repository tests/spec tests/tasks tests/
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo rehearse test test-quick check golden bench-quantize lock setup-browser clean
+.PHONY: help demo rehearse test test-quick check golden bench-quantize bench-rehearse lock setup-browser clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ golden: .venv/.made ## write docs/ and golden files anew; look at the difference
 
 bench-quantize: .venv/.made ## what quantization gains and costs on this machine
 	$(BIN)/python -m tests.bench.quantize $(ARGS)
+
+bench-rehearse: .venv/.made ## what a rehearsal of 100 and of 1,000 nodes costs on this machine
+	$(BIN)/python -m tests.bench.rehearse
 
 lock: .venv/.made ## resolve the newest allowed versions and export them, by hash, per set
 	$(BIN)/uv lock --upgrade --python $(BIN)/python

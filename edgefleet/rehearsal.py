@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import yaml
 
@@ -26,6 +27,9 @@ from edgefleet.ports import Admission
 from edgefleet.spec import Spec
 from edgefleet.wiring import World
 
+_UNPACED: Final = 10_000
+"""Nodes at once: as many as a memory world has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -38,7 +42,7 @@ class Stage:
     def submit(self, seed: int, *, hurried: bool = False) -> str:
         """Register another version and admit it; return the release's id.
 
-        `hurried`: one look and no looks after waves, to get a first champion quickly.
+        `hurried`: unpaced, one look, none after waves: to get a first champion quickly.
         """
         folder = self.world.work_dir / f"miniature-{seed}"
         write_miniature(folder, self.spec.model, seed)
@@ -100,5 +104,10 @@ def _unattended(spec: Spec) -> Spec:
 
 def _hurried(spec: Spec) -> Spec:
     gates = spec.gates.model_copy(update={"min_windows": 1})
-    waves = spec.waves.model_copy(update={"windows": 0, "shares": (1.0,)})
-    return spec.model_copy(update={"gates": gates, "waves": waves})
+    waves = spec.waves.model_copy(
+        update={"windows": 0, "shares": (1.0,), "at_once_per_factory": _UNPACED}
+    )
+    prepull = spec.prepull.model_copy(
+        update={"nodes_at_once": _UNPACED, "starts_per_min": 60 * _UNPACED}
+    )
+    return spec.model_copy(update={"gates": gates, "waves": waves, "prepull": prepull})

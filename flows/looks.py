@@ -12,7 +12,6 @@ from edgefleet.fleet.plan import Plan
 from edgefleet.spec import Gates
 from edgefleet.wiring import world
 from tasks.records import Drive
-from tasks.sites import look_around
 from tasks.telemetry import collect_evidence
 
 Book = Mapping[str, tuple[Evidence, ...]]
@@ -63,6 +62,4 @@ def next_look(drive: Drive, made: Plan, gates: Gates, book: Book, last: int) -> 
 
 
 def _read(drive: Drive, after: int) -> Reading:
-    workload = drive.spec.workload
-    views = [view for view in look_around(workload).nodes if view.online and view.serving]
-    return Reading(after, collect_evidence(workload, views, after))
+    return Reading(after, collect_evidence(drive.spec.workload, after))

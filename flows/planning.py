@@ -61,9 +61,9 @@ def _labels(spec: Spec, inventory: Inventory) -> float:
     """Return how many labels a node gave in a window lately; the preflight counts on as many."""
     gates = spec.gates
     after = math.floor(world().clock.now().timestamp() / gates.window_s) - 1 - gates.pre_windows
-    views = [view for view in inventory.nodes if view.online and view.serving]
-    records = collect_evidence(spec.workload, views, after)
-    return labels_per_window(records, [view.node for view in views], gates.pre_windows)
+    up = [view.node for view in inventory.nodes if view.online and view.serving]
+    records = collect_evidence(spec.workload, after)
+    return labels_per_window(records, up, gates.pre_windows)
 
 
 def show(made: Plan, outlook: Preflight) -> None:

@@ -154,7 +154,7 @@ def _watched(drive: Drive, made: Plan, index: int, holdback: tuple[str, ...], ga
     looks = drive.spec.waves.windows
     changed = tuple(change.node for change in made.waves[index].changes)
     first = current_window(gates) + 1
-    book = begun_book(drive, first - 1)
+    book: Book = {}  # what came before the wave was changed does not concern it
     window = first - 1
     for number in range(1, looks + 1):
         window, book = next_look(drive, made, gates, book, window)

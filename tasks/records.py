@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -81,7 +82,13 @@ class Drive(msgspec.Struct, frozen=True):
 
 def spec_of(release_id: str) -> Spec:
     """Return the spec with which a release was admitted."""
-    return parse_spec(world().ledger.spec(release_id), f"spec of {release_id}")
+    return _parsed(world().ledger.spec(release_id), f"spec of {release_id}")
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str, origin: str) -> Spec:
+    """Return the spec in a text; every step asks for it, and reading YAML takes 20 ms."""
+    return parse_spec(text, origin)
 
 
 def recall(release_id: str, kind: str, number: int, form: type[T]) -> T | None:

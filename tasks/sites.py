@@ -65,8 +65,9 @@ def prepull_in(
         if len(ended) == len(nodes):
             break
         for node, seed in pulls_to_start(tuple(views.values()), left, want, pace.nodes_at_once):
-            if here.ledger.take_start(factory, pace.starts_per_min, here.clock.now()):
-                site.hold(node, want, seed)
+            if not here.ledger.take_start(factory, pace.starts_per_min, here.clock.now()):
+                break  # the bucket is empty: it will not fill while we ask again
+            site.hold(node, want, seed)
     reports = tuple(ended[node] for node in nodes)
     wan = sum(report.transferred_bytes for report in reports if report.source == "wan")
     get_run_logger().info("%s", in_words(factory, reports))

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
+import msgspec
 import typer
+from prefect.logging.configuration import setup_logging
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOGGING_LEVEL,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    PREFECT_SERVER_ANALYTICS_ENABLED,
+    temporary_settings,
+)
 from rich.console import Group
 
 from edgefleet.adapters.memory.faults import parse_fault
-from edgefleet.cli.output import ENDED_OTHERWISE, Json, say, told
+from edgefleet.cli.output import ENDED_OTHERWISE, OUT, Json, say, told
 from edgefleet.fleet.release import Phase, Release
-from edgefleet.ports import Entry
+from edgefleet.ports import Entry, Ledger
 from edgefleet.rehearsal import stage
 from edgefleet.spec import load_spec
 from edgefleet.wiring import installed
+
+SERVER_START_S: Final = 300
+"""A busy machine takes long to start Prefect's server."""
+PROGRESS_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,8 @@ class Rehearsed:
 
     release: Release
     journal: tuple[Entry, ...]
+    looks: int
+    """At the canary."""
     serving: dict[str, int]
     """Nodes by what they serve at the end."""
     simulated_s: float
@@ -43,7 +61,9 @@ def rehearse(
     *,
     nodes: Annotated[int, typer.Option(help="How many nodes.")] = 100,
     factories: Annotated[int, typer.Option(help="In how many factories.")] = 6,
-    fault: Annotated[list[str] | None, typer.Option(help="e.g. offline:10%, repeatable.")] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="e.g. offline:10% or mixed:10%, repeatable.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Fixes every draw.")] = 0,
     as_json: bool = Json,
 ) -> None:
@@ -52,26 +72,25 @@ def rehearse(
         faults = [parse_fault(text) for text in fault or []]
         wanted = load_spec(spec)
         begun = time.monotonic()
-        # Loads Prefect's server: seconds, which no other command should wait for.
-        from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - see above
-
-        with tempfile.TemporaryDirectory() as folder, prefect_test_harness():
+        with tempfile.TemporaryDirectory() as folder, own_prefect():
             from flows.release import release  # noqa: PLC0415 - the harness must be up first
 
             made = stage(wanted, Path(folder), nodes=nodes, factories=factories, seed=seed)
+            ledger = made.world.ledger
             with installed(made.world):
                 release(made.submit(1, hurried=True))
                 started = made.world.clock.now()
                 made.strike(faults)
                 release_id = made.submit(2)
-                release(release_id)
+                with nullcontext() if as_json else _shown(ledger, release_id):
+                    release(release_id)
             ended = made.world.clock.now()
-            ledger = made.world.ledger
             views = [v for s in made.world.sites.values() for v in s.snapshot(wanted.workload)]
             counts = Counter(v.serving.digest[:19] if v.serving else "nothing" for v in views)
             found = Rehearsed(
                 ledger.release(release_id),
                 ledger.journal(release_id),
+                len(ledger.all(release_id, "look")),
                 dict(counts),
                 (ended - started).total_seconds(),
                 time.monotonic() - begun,
@@ -81,11 +100,62 @@ def rehearse(
         raise typer.Exit(ENDED_OTHERWISE)
 
 
+@contextmanager
+def own_prefect() -> Iterator[None]:
+    """Run flows against a Prefect server of their own, on an empty database.
+
+    Without heartbeats: nobody watches these runs, and each flow waits up to a second for the thread
+    that sends them to end.
+    """
+    quiet = {
+        PREFECT_LOGGING_LEVEL: "ERROR",
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_SERVER_ANALYTICS_ENABLED: False,
+    }
+    # Loads the whole of the server: seconds, which no other command should wait for.
+    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - see above
+
+    with temporary_settings(quiet):
+        setup_logging()  # it read the level when Prefect was imported
+        with prefect_test_harness(server_startup_timeout=SERVER_START_S):
+            yield
+
+
+@contextmanager
+def _shown(ledger: Ledger, release_id: str) -> Iterator[None]:
+    """Print the release's journal and looks as they are written."""
+    over = threading.Event()
+    watcher = threading.Thread(target=_showing, args=(ledger, release_id, over), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _showing(ledger: Ledger, release_id: str, over: threading.Event) -> None:
+    from flows.soak import Look  # noqa: PLC0415 - the harness must be up first
+
+    told_lines = told_looks = 0
+    last = False
+    while not last:
+        last = over.wait(PROGRESS_S)
+        looks = list(ledger.all(release_id, "look").values())
+        for body in looks[told_looks:]:
+            look = msgspec.json.decode(body, type=Look)
+            OUT.print(f"         [dim]look {look.number:<6} {look.verdict.reason}[/dim]")
+        journal = ledger.journal(release_id)
+        for entry in journal[told_lines:]:
+            OUT.print(f"{entry.at:%H:%M:%S} [cyan]{entry.phase:<11}[/cyan] {entry.text}")
+        told_lines, told_looks = len(journal), len(looks)
+
+
 def _drawn(found: Rehearsed) -> Group:
-    lines = [f"{e.at:%H:%M:%S} [cyan]{e.phase:<11}[/cyan] {e.text}" for e in found.journal]
     served = ", ".join(f"{count} nodes {digest}" for digest, count in found.serving.items())
     return Group(
-        *lines,
-        f"[bold]{found.release.phase}[/bold] after {found.simulated_s:.0f} simulated seconds "
-        f"({found.wall_s:.1f} s of yours); at the end: {served}",
+        f"[bold]{found.release.phase}[/bold] after {found.looks} looks and "
+        f"{found.simulated_s:.0f} simulated seconds ({found.wall_s:.1f} s of yours); "
+        f"at the end: {served}",
     )

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from edgefleet.adapters.memory.clock import START, MemoryClock
-from edgefleet.adapters.memory.faults import Fault, Kind, parse_fault, struck
+from edgefleet.adapters.memory.faults import MIXED, Fault, Kind, parse_fault, struck
 from edgefleet.adapters.memory.kill import watched
 from edgefleet.adapters.memory.site import MemorySite, sites_of
 from edgefleet.adapters.memory.world import MemoryWorld
@@ -47,6 +47,22 @@ def upgraded(world: MemoryWorld, site: MemorySite, wait_s: float = 60) -> NodeVi
 
 def view_of(site: Site, node: str = FIRST) -> NodeView:
     return next(view for view in site.snapshot(JOB) if view.node == node)
+
+
+def test_a_node_at_rest_shows_what_changed_as_soon_as_it_did() -> None:
+    world, site = fleet()
+    quiet = view_of(site)
+    assert view_of(site) == quiet
+    world.veto(FIRST, "audit")
+    assert view_of(site).hold_reason == "audit"
+    world.veto(FIRST, None)
+    site.hold(FIRST, NEW)
+    world.clock.sleep(60)
+    assert [pull.digest for pull in view_of(site).pulls] == [NEW]
+    site.release_hold(FIRST, NEW)
+    assert view_of(site) == quiet
+    world.strike(parse_fault("offline:100%"))
+    assert not view_of(site).online
 
 
 # --- clock ----------------------------------------------------------------------------------------
@@ -402,3 +418,12 @@ def test_ten_thousand_nodes_are_looked_at_in_a_moment() -> None:
     took_s = time.process_time() - start
     assert sum(view.serves(NEW) for view in seen) == 9_500
     assert took_s < 5, f"{took_s:.2f} s of processor"
+
+
+def test_a_mixed_fault_deals_its_nodes_out_to_all_kinds_evenly() -> None:
+    world = MemoryWorld(120, 3, faults=[parse_fault("mixed:10%@60+600")])
+    found = [fault for node in world.nodes.values() for fault in node.faults]
+    assert len(found) == 12
+    assert sorted(fault.kind for fault in found) == sorted(2 * MIXED)
+    assert {(fault.at_s, fault.for_s) for fault in found} == {(60, 600)}
+    assert {fault.value for fault in found if fault.kind is Kind.SLOW} == {10}

@@ -1,9 +1,9 @@
 """What goes wrong in a rehearsal, as data: a kind, on which nodes, from when, for how long.
 
 Text form: `kind[=value]:who[@from_s[+for_s]]`, for example `offline:10%@600+1200`,
-`self_check_fails:3`, `wrong_digest:node-0007`, `worse_accuracy=5:100%`, `offline:factory-02`. Who
-is a share, a number of nodes, or names of nodes and factories separated by commas. Nodes of a share
-or number are drawn by a hash of the seed: a bigger share contains the smaller one.
+`self_check_fails:3`, `wrong_digest:node-0007`, `worse_accuracy=5:100%`, `offline:factory-02`,
+`mixed:10%`. Who is a share, a number of nodes, or names of nodes and factories separated by commas.
+Nodes of a share or number are drawn by a hash of the seed: a bigger share contains the smaller one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -38,7 +38,18 @@ class Kind(StrEnum):
     WORSE_ACCURACY = "worse_accuracy"  # a new package is `value` points less accurate
     SLOWER = "slower"  # a new package takes `value` times as long to answer
     ERRORS = "errors"  # a new package fails a share `value` of its requests
+    MIXED = "mixed"  # each of its nodes has one of MIXED, dealt out in turn
 
+
+MIXED: Final = (
+    Kind.OFFLINE,
+    Kind.SLOW,
+    Kind.DISK_FULL,
+    Kind.WRONG_DIGEST,
+    Kind.SELF_CHECK_FAILS,
+    Kind.FLAPPING,
+)
+"""What a fleet of some size has on any day."""
 
 VALUES: Final[Mapping[Kind, tuple[float, float]]] = {
     Kind.SLOW: (10.0, math.inf),
@@ -86,16 +97,18 @@ class Fault:
         """Say whether it holds `at_s` seconds after the world's start."""
         return self.at_s <= at_s < self.at_s + self.for_s
 
-    def outages(self, offset_s: float) -> Iterator[tuple[float, float]]:
+    def outages(self, offset_s: float, from_s: float) -> Iterator[tuple[float, float]]:
         """Yield when its node is away, in seconds after the start, in order, maybe for ever.
 
-        `offset_s` shifts the flapping, so that not all nodes flap at once.
+        `offset_s` shifts the flapping, so that not all nodes flap at once. Nothing that was over
+        before `from_s` needs to be among it.
         """
         end = self.at_s + self.for_s
         if self.kind is Kind.OFFLINE:
             yield self.at_s, end
         elif self.kind is Kind.FLAPPING:
             away = self.at_s + offset_s % FLAP_S
+            away += FLAP_S * max((from_s - away) // FLAP_S, 0)
             while away < end:
                 yield away, min(away + FLAP_S / 2, end)
                 away += FLAP_S
@@ -125,7 +138,7 @@ def parse_fault(text: str) -> Fault:
     if found["value"] and kind not in VALUES:
         raise _refused(text, f"{kind} takes no value")
     try:
-        value = float(found["value"] or VALUES.get(kind, (1.0, 1.0))[0])
+        value = float(found["value"] or _usual(kind))
         at_s = float(found["at"] or 0)
         for_s = float(found["for"] or "inf")
         nodes, share, count = _who(found["who"].strip())
@@ -179,6 +192,23 @@ def struck(fault: Fault, factory_of: Mapping[str, str], seed: int) -> frozenset[
         wanted = math.ceil(round(fault.share * len(factory_of), 9))
     drawn = sorted(factory_of, key=lambda node: hash_of(seed, fault.kind, node))
     return frozenset(drawn[:wanted])
+
+
+def parts(fault: Fault, factory_of: Mapping[str, str], seed: int) -> tuple[Fault, ...]:
+    """Return a fault as it is, a mixed one as the faults of its nodes."""
+    if fault.kind is not Kind.MIXED:
+        return (fault,)
+    drawn = sorted(struck(fault, factory_of, seed), key=lambda node: hash_of(seed, "part", node))
+    dealt = {kind: tuple(drawn[place :: len(MIXED)]) for place, kind in enumerate(MIXED)}
+    return tuple(
+        replace(fault, kind=kind, nodes=nodes, share=None, count=None, value=_usual(kind))
+        for kind, nodes in dealt.items()
+        if nodes
+    )
+
+
+def _usual(kind: Kind) -> float:
+    return VALUES.get(kind, (1.0, 1.0))[0]
 
 
 def _span(names: Iterable[str]) -> str:

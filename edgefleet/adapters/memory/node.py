@@ -92,6 +92,8 @@ class Job:
     history: list[tuple[float, Digest | None, int]] = field(default_factory=list)
     """(from, digest, boot), ascending: which server answered when."""
     shadows: list[tuple[float, ShadowOrder]] = field(default_factory=list)
+    rest: tuple[tuple[object, ...], NodeView] | None = None
+    """What its node showed when nothing was under way, with all that this came from."""
 
 
 @dataclass(slots=True)
@@ -136,17 +138,17 @@ class Node:
             at_s = cut_s
         return math.inf
 
-    def _outages(self, until_s: float) -> Iterator[tuple[float, float]]:
+    def _outages(self, at_s: float) -> Iterator[tuple[float, float]]:
         for fault in self.faults:
-            for begin, end in fault.outages(hash_of(self.name) % 60):
-                if begin > until_s:
+            for begin, end in fault.outages(hash_of(self.name) % 60, at_s):
+                if begin > at_s:
                     break
                 yield begin, end
 
     def _next_cut(self, at_s: float) -> float:
         coming = math.inf
         for fault in self.faults:
-            for begin, _ in fault.outages(hash_of(self.name) % 60):
+            for begin, _ in fault.outages(hash_of(self.name) % 60, at_s):
                 if begin > at_s:
                     coming = min(coming, begin)
                     break
@@ -156,7 +158,9 @@ class Node:
 
     def job(self, workload: str) -> Job:
         """Return the node's state for a workload."""
-        return self.jobs.setdefault(workload, Job())
+        if workload not in self.jobs:
+            self.jobs[workload] = Job()
+        return self.jobs[workload]
 
     def pinned(self, digest: Digest) -> bool:
         """Say whether a server of the node, or its shadow, keeps the package there."""
@@ -238,9 +242,21 @@ class Node:
     # --- looks ------------------------------------------------------------------------------------
 
     def view(self, workload: str, at_s: float) -> NodeView:
-        """Return the node as its site sees it."""
+        """Return the node as its site sees it.
+
+        A node at rest shows the same from look to look: a fleet of thousands is mostly that.
+        """
         self.settle(workload, at_s)
         job = self.job(workload)
+        pulls = tuple(self.pulls.values())
+        if self.faults or job.pending or any(pull.ended_s > at_s for pull in pulls):
+            return self._view(job, at_s)
+        shown = (job.ordered, job.serving, job.boot, self.hold_reason, pulls)
+        if job.rest is None or job.rest[0] != shown:
+            job.rest = (shown, self._view(job, at_s))
+        return job.rest[1]
+
+    def _view(self, job: Job, at_s: float) -> NodeView:
         online = self.online_from(at_s) == at_s
         full = self.fault(Kind.DISK_FULL, at_s)
         return NodeView(

@@ -1,8 +1,8 @@
 """Evidence of a memory world: per node and window, the same whenever and with whom it is asked.
 
-Nothing is stored: what a node served when is in its history, and the requests of a window are drawn
-from the quality of that digest, the node's own character, and its faults. A node that is cut off or
-silent is absent; when it is back, its spool has the windows of the time between.
+Nothing needs to be stored: what a node served when is in its history, and the requests of a window
+are drawn from the quality of that digest, the node's own character, and its faults. A node that is
+cut off or silent is absent; when it is back, its spool has the windows of the time between.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from edgefleet.fleet.inventory import NodeView
 NODE_SPREAD: Final = 0.1
 NODE_ACCURACY: Final = 0.01
 """Standard deviation between nodes: of the log latency's middle, and of the accuracy."""
+REREAD: Final = 8
+"""Windows that are kept once they are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class MemoryTelemetry:
         self._plant = Plant(world.seed, requests, label_rate, answered)
         self._warmup = warmup_windows
         self._character = _characters(world)
+        self._drawn: dict[int, dict[Reading, Evidence]] = {}
 
     def collect(
         self, workload: str, nodes: Sequence[NodeView], after: int
@@ -72,13 +75,21 @@ class MemoryTelemetry:
             asked = [world.nodes[view.node] for view in nodes if view.node in world.nodes]
             answering = [node for node in asked if _answers(node, workload, now_s)]
             readings = {w: self._readings(workload, answering, w) for w in windows}
-        found: dict[str, list[Evidence]] = {node.name: [] for node in answering}
-        for window, listed in readings.items():
-            for record, reading in zip(draw(window, listed, self._plant), listed, strict=True):
-                found[reading.node].append(record)
+            found: dict[str, list[Evidence]] = {node.name: [] for node in answering}
+            for window, listed in readings.items():
+                for record, reading in zip(self._records(window, listed), listed, strict=True):
+                    found[reading.node].append(record)
+            self._drawn = {w: drawn for w, drawn in self._drawn.items() if w >= current - REREAD}
         return {name: tuple(records) for name, records in found.items()}
 
     # --- what is drawn from -----------------------------------------------------------------------
+
+    def _records(self, window: int, readings: Sequence[Reading]) -> list[Evidence]:
+        """Draw a window, or hand out again what is drawn already: each look reads the last few."""
+        drawn = self._drawn.setdefault(window, {})
+        new = [reading for reading in readings if reading not in drawn]
+        drawn.update(zip(new, draw(window, new, self._plant), strict=True))
+        return [drawn[reading] for reading in readings]
 
     def _readings(self, workload: str, nodes: Sequence[Node], window: int) -> list[Reading]:
         readings = (self._reading(node, node.jobs[workload], window) for node in nodes)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from edgefleet.adapters.memory.clock import MemoryClock
-from edgefleet.adapters.memory.faults import Fault, Kind, struck
+from edgefleet.adapters.memory.faults import Fault, Kind, parts, struck
 from edgefleet.adapters.memory.node import PROBLEMS, Node, Transfer, Transition
 from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused
@@ -112,11 +112,12 @@ class MemoryWorld:
         """Add a fault, also in the middle of a release; pulls under way keep their time."""
         with self.lock:
             where = {node.name: node.factory for node in self.nodes.values()}
-            for name in struck(fault, where, self.seed):
-                if fault.kind is Kind.SITE_DOWN:
-                    self._down.setdefault(where[name], set()).add(fault)
-                else:
-                    self.nodes[name].faults = (*self.nodes[name].faults, fault)
+            for part in parts(fault, where, self.seed):
+                for name in struck(part, where, self.seed):
+                    if part.kind is Kind.SITE_DOWN:
+                        self._down.setdefault(where[name], set()).add(part)
+                    else:
+                        self.nodes[name].faults = (*self.nodes[name].faults, part)
 
     def mend(self, node: str) -> None:
         """End all faults of a node now; orders and pulls that waited for it go on at once."""
