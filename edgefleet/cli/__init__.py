@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
+
+# Nothing is told to anybody outside. Prefect reads this when it is imported, which comes next.
+os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from edgefleet.cli import demo, local, rehearsal, releases
 
