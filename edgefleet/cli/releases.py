@@ -16,6 +16,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from edgefleet import wiring
+from edgefleet.cli.here import home_prefect
 from edgefleet.cli.output import ENDED_OTHERWISE, OUT, Json, say, told
 from edgefleet.errors import EdgefleetError, Refused
 from edgefleet.fleet.inventory import NodeView
@@ -114,9 +115,10 @@ def release(
                 "Register it with `edgefleet register FOLDER`",
             )
         made = admitted(spec, file.read_text(encoding="utf-8"), version, "command line", again)
-        driver = start_release(made.release_id)
-        if wait:
-            made = _followed(made.release_id, driver, quiet=as_json)
+        with home_prefect(settings):
+            driver = start_release(made.release_id)
+            if wait:
+                made = _followed(made.release_id, driver, quiet=as_json)
         say(made, as_json=as_json, draw=lambda: _line(made))
         if wait and made.phase is not Phase.RELEASED:
             raise typer.Exit(ENDED_OTHERWISE)
@@ -241,7 +243,8 @@ def abort(
         here = wiring.world()
         current = here.ledger.ask_abort(release_id, reason, here.clock.now())
         if current.live:
-            start_release(release_id)
+            with home_prefect(Settings()):
+                start_release(release_id)
         say(current, as_json=as_json, draw=lambda: _line(current))
 
 

@@ -32,7 +32,7 @@ class Program:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     """Programs that must be ready before this one starts."""
-    start_s: float = 120.0
+    start_s: float = 300.0
     """How long it may take to become ready."""
     stop_s: float = 15.0
     """How long it may take to end by itself after SIGTERM."""

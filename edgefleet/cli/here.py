@@ -1,0 +1,28 @@
+"""Prefect's server as the commands find it: the one named in its settings, else this home's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from edgefleet import wiring
+from edgefleet.settings import Settings
+
+
+@contextmanager
+def home_prefect(settings: Settings) -> Iterator[None]:
+    """Let Prefect's client speak to the server that `edgefleet up` started in this home.
+
+    Without an address Prefect would quietly start a server of its own, which knows no deployment.
+    A server that Prefect's own settings name (PREFECT_API_URL, a profile) is left as it is.
+
+    Raises:
+        Refused: neither is there.
+    """
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with temporary_settings({PREFECT_API_URL: wiring.endpoints(settings)["prefect_api"]}):
+        yield
