@@ -6,7 +6,7 @@ record who clicked; the typed name is a record, not a proof.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from prefect.flow_runs import suspend_flow_run
@@ -14,10 +14,10 @@ from prefect.input import RunInput
 
 from edgefleet.fleet.approval import ApprovalRequest, Decision
 from edgefleet.fleet.plan import Plan, outdated
-from edgefleet.fleet.plan_text import plan_table
 from edgefleet.fleet.preflight import Preflight
 from edgefleet.fleet.release import Phase, Signal
-from edgefleet.model.qualify import Qualification, describe
+from edgefleet.model.qualify import Qualification
+from edgefleet.report.form import approval_form
 from edgefleet.wiring import world
 from tasks.records import Drive, latest, needed
 from tasks.sites import take_inventory
@@ -58,25 +58,22 @@ def _asked(drive: Drive, number: int, asked: ApprovalRequest) -> Decision:
     if now >= asked.deadline:
         return Decision("reject", "the deadline", f"no answer by {asked.deadline}", plan, now)
     form = suspend_flow_run(
-        wait_for_input=ApprovalForm.with_initial_data(description=form_text(drive, number)),
+        wait_for_input=ApprovalForm.with_initial_data(
+            description=form_text(drive, number, asked.deadline)
+        ),
         key=f"approval-{number}",
         timeout=int((asked.deadline - now + timedelta(hours=1)).total_seconds()),
     )
     return Decision(form.decision, form.name, form.comment, plan, world().clock.now())
 
 
-def form_text(drive: Drive, number: int) -> str:
+def form_text(drive: Drive, number: int, deadline: datetime) -> str:
     """Return what the form shows above its fields, in markdown."""
     release_id = drive.release_id
-    current = drive.release
-    found = needed(release_id, "qualification", 0, Qualification)
-    made = needed(release_id, "plan", number, Plan)
-    outlook = needed(release_id, "preflight", number, Preflight)
-    return "\n\n".join(
-        (
-            f"# {current.model} version {current.version} to {current.workload}",
-            describe(found),
-            plan_table(made),
-            outlook.text,
-        )
+    return approval_form(
+        drive.release,
+        needed(release_id, "qualification", 0, Qualification),
+        needed(release_id, "plan", number, Plan),
+        needed(release_id, "preflight", number, Preflight),
+        deadline,
     )

@@ -16,17 +16,20 @@ _FIRST: Final = (
 def plan_table(plan: Plan) -> str:
     """Return waves by factory, bytes to bring, and every node left out with its reason."""
     factories = sorted({c.factory for wave in plan.waves for c in wave.changes})
-    nodes = sum(len(wave.changes) for wave in plan.waves)
+    counts = [Counter(change.factory for change in wave.changes) for wave in plan.waves]
+    nodes = sum(count.total() for count in counts)
+    # A row for each factory: there may be a dozen, and what is wide is cut off on Prefect's form.
     lines = [
         f"### Plan: {nodes} nodes in {len(factories)} factories",
         "",
-        f"| wave | nodes | {' | '.join(factories)} |",
-        f"|---|---:|{'---:|' * len(factories)}",
+        f"| factory | {' | '.join(wave.name for wave in plan.waves)} |",
+        f"|---|{'---:|' * len(plan.waves)}",
     ]
-    for wave in plan.waves:
-        counts = Counter(change.factory for change in wave.changes)
-        cells = " | ".join(str(counts[factory]) for factory in factories)
-        lines.append(f"| {wave.name} | {len(wave.changes)} | {cells} |")
+    lines += [
+        f"| {factory} | {' | '.join(str(count[factory]) for count in counts)} |"
+        for factory in factories
+    ]
+    lines.append(f"| **all** | {' | '.join(str(count.total()) for count in counts)} |")
     size = plan.model_bytes / 1e6
     lines += [
         "",
@@ -46,6 +49,6 @@ def plan_table(plan: Plan) -> str:
     if plan.first:
         lines += ["", _FIRST]
     if plan.left_out:
-        lines += ["", "| left out | factory | kind | reason |", "|---|---|---|---|"]
-        lines += [f"| {o.node} | {o.factory} | {o.kind} | {o.reason} |" for o in plan.left_out]
+        lines += ["", "Left out:", ""]
+        lines += [f"- {o.node} ({o.factory}), {o.kind}: {o.reason}" for o in plan.left_out]
     return "\n".join(lines)
