@@ -14,7 +14,8 @@ QUICK ?= tests/fleet tests/golden tests/repository tests/spec tests/tasks tests/
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo rehearse test test-quick check golden bench-quantize bench-rehearse lock setup-browser clean
+.PHONY: help demo rehearse test test-quick check golden screenshots bench-quantize bench-rehearse lock \
+  setup-browser clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ check: .venv/.made ## format, lint, types, import contracts, quick tests
 
 golden: .venv/.made ## write docs/ and golden files anew; look at the difference before you commit
 	EDGEFLEET_GOLDEN=write $(BIN)/python -m pytest tests/golden tests/report/test_page.py
+
+screenshots: .venv/.made ## take docs/pictures anew, from the test that clicks in Prefect's pages
+	EDGEFLEET_SCREENSHOTS=docs/pictures $(BIN)/python -m pytest tests/e2e
 
 bench-quantize: .venv/.made ## what quantization gains and costs on this machine
 	$(BIN)/python -m tests.bench.quantize $(ARGS)

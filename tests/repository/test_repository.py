@@ -21,6 +21,7 @@ TARGETS = {
     "test",
     "check",
     "golden",
+    "screenshots",
     "bench-quantize",
     "lock",
     "setup-browser",
