@@ -1,17 +1,16 @@
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from prefect.settings import (
-    PREFECT_LOGGING_LEVEL,
-    PREFECT_SERVER_ANALYTICS_ENABLED,
-    temporary_settings,
-)
-from prefect.testing.utilities import prefect_test_harness
 
+from edgefleet.cli.rehearsal import own_prefect
+from edgefleet.fleet.release import Phase
 from edgefleet.rehearsal import Stage, stage
 from edgefleet.spec import parse_spec
 from edgefleet.wiring import installed
+from tests.scenarios.copies import Copy
 
 SPEC = """
 workload: defect-detection
@@ -30,29 +29,47 @@ gates:
   floors: {accuracy: 0.6, p99_ms: 1000}
 """
 
+Build = Callable[..., Stage]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def prefect() -> Iterator[None]:
-    quiet = {PREFECT_LOGGING_LEVEL: "ERROR", PREFECT_SERVER_ANALYTICS_ENABLED: False}
-    with temporary_settings(quiet), prefect_test_harness(server_startup_timeout=60):
+    with own_prefect():
         yield
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-    """Given a fleet whose champion is already released."""
-    opened = []
+@pytest.fixture(scope="session")
+def champions(
+    prefect: None,  # noqa: ARG001 - the release below is a flow
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[int, str], Copy]:
+    """Given a first champion, released by the real flow: once for each fleet, then copied."""
 
-    def make(nodes: int = 40, spec: str = SPEC) -> Stage:
+    @lru_cache
+    def crowned(nodes: int, spec: str) -> Copy:
         from flows.release import release  # noqa: PLC0415 - after the harness is up
 
-        made = stage(parse_spec(spec, "test"), tmp_path, nodes=nodes, factories=4)
-        context = installed(made.world)
-        context.__enter__()
-        opened.append(context)
-        release(made.submit(1, hurried=True))
-        return made
+        folder = tmp_path_factory.mktemp("champion")
+        made = stage(parse_spec(spec, "test"), folder, nodes=nodes, factories=4)
+        with installed(made.world):
+            first = made.submit(1, hurried=True)
+            release(first)
+        assert made.world.ledger.release(first).phase is Phase.RELEASED
+        return Copy(made, folder)
 
-    yield make
-    for context in opened:
-        context.__exit__(None, None, None)
+    return crowned
+
+
+@pytest.fixture
+def build(champions: Callable[[int, str], Copy], tmp_path: Path) -> Iterator[Build]:
+    """Given a fleet of its own whose champion is already released."""
+    with ExitStack() as opened:
+
+        def make(nodes: int = 40, spec: str = SPEC) -> Stage:
+            folder = tmp_path / str(len(list(tmp_path.iterdir())))
+            folder.mkdir()
+            made = champions(nodes, spec).stage(folder)
+            opened.enter_context(installed(made.world))
+            return made
+
+        yield make
