@@ -22,7 +22,7 @@ from flows.qualification import qualify
 from flows.rollout import change_canary, prepull, revert, roll
 from flows.soak import soak
 from tasks.policy import PATIENCE_S
-from tasks.records import Drive, before_it, driving
+from tasks.records import Drive, before_it, driving, newest
 from tasks.registry import publish
 
 
@@ -60,6 +60,8 @@ def release(release_id: str) -> State[None]:
         return Completed(name="Waiting", message=f"{release_id} waits for {earlier} to end")
     with driving(release_id) as drive:
         current = drive.release
+        if newest(release_id):
+            publish(drive)  # again: its end too may have come without the driver living to tell it
         while current.phase in STEPS:
             current = _stepped(drive, current)
             publish(drive)

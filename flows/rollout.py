@@ -99,8 +99,8 @@ def roll(release_id: str, epoch: int) -> None:
         if problem:
             drive.move(Phase.ROLLING, Signal.FAILED, f"{name}: {problem}")
             return
+        drive.note(f"{name}: {counted(reports)}")  # first: a line twice is better than none
         drive.keep("judged", index, name)
-        drive.note(f"{name}: {counted(reports)}")
     _close(drive, made)
 
 

@@ -35,6 +35,8 @@ _SETTLED: Final = 2
 _LEAST_PAST: Final = 5
 """Windows of a past that is worth comparing with."""
 
+_DECIDED: Final = {Outcome.PASS: Signal.PASSED, Outcome.FAIL: Signal.FAILED}
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -57,16 +59,17 @@ def soak(release_id: str, epoch: int) -> None:
     last = drive.latest("look", Look)
     pre = design.pre[0] if design.pre else design.first_window
     book = begun_book(drive, pre - 1)
-    while not drive.release.abort_asked:
+    # A look that decided may be there already: its driver was killed before it could act on it.
+    signal = _DECIDED.get(last.verdict.outcome) if last else None
+    while signal is None and not drive.release.abort_asked:
         window = last.window if last else design.first_window - 1
         window, book = next_look(drive, made, gates, book, window)
         last = _judged(design, gates, book, window, last)
         drive.keep("look", last.number, last)
         get_run_logger().info("%s", last.verdict.text)
         signal = _meaning(last, gates)
-        if signal:
-            drive.move(Phase.SOAKING, signal, last.verdict.reason)
-            return
+    if last and signal:
+        drive.move(Phase.SOAKING, signal, last.verdict.reason)
 
 
 def _judged(design: Design, gates: Gates, book: Book, window: int, last: Look | None) -> Look:
@@ -79,12 +82,9 @@ def _judged(design: Design, gates: Gates, book: Book, window: int, last: Look | 
 
 
 def _meaning(found: Look, gates: Gates) -> Signal | None:
-    if found.verdict.outcome is Outcome.PASS:
-        return Signal.PASSED
-    if found.verdict.outcome is Outcome.FAIL:
-        return Signal.FAILED
-    if found.number < gates.max_windows:
-        return None
+    decided = _DECIDED.get(found.verdict.outcome)
+    if decided or found.number < gates.max_windows:
+        return decided
     return Signal.FAILED if gates.when_unsure == "revert" else Signal.UNSURE
 
 

@@ -197,6 +197,13 @@ def before_it(release_id: str) -> str:
     return min(older, default="")
 
 
+def newest(release_id: str) -> bool:
+    """Say whether no release came after it for its workload."""
+    ledger = world().ledger
+    latest_of_all, *_ = ledger.releases(ledger.release(release_id).workload)
+    return latest_of_all.release_id == release_id
+
+
 def approved_plan(release_id: str) -> Plan:
     """Return the plan with the highest number: the one that was approved."""
     found = latest(release_id, "plan", Plan)
