@@ -44,7 +44,7 @@ from tasks.starts import (
 Approve = Literal["auto", "ui"]
 
 WORKLOAD: Final = "defect-detection"
-_POLL_S: Final = 0.3
+_POLL_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
