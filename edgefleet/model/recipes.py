@@ -52,7 +52,7 @@ class Recipe:
 
 RECIPES: Final[Mapping[str, Recipe]] = {
     "first": Recipe(None, Training(field=True, images=8000, steps=180, rate=3e-3)),
-    "better": Recipe("first", Training(field=True, images=6000, steps=140, rate=1.5e-3)),
+    "better": Recipe("first", Training(field=True, images=5000, steps=100, rate=1.5e-3)),
     "field-blind": Recipe("first", Training(field=False, images=3000, steps=50, rate=4.5e-4)),
     "repairable": Recipe("better", spoil=repairable),
     "beyond-repair": Recipe("better", spoil=beyond_repair),
