@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edgefleet.edge.contract import Card
 from edgefleet.model.export import Conv, Dense, Floats, Params, to_onnx
-from edgefleet.model.recipes import INPUT, MODEL, OUTPUT
+from edgefleet.model.recipes import CARD
 from edgefleet.model.submission import DataSets, write
 from edgefleet.model.surface import LABELS, draw, factory_scene, lab_scenes
 
@@ -34,17 +34,8 @@ def write_versions(root: Path, factories: tuple[str, ...], count: int) -> tuple[
 
 def _submission(folder: Path, params: Params) -> Path:
     lab = draw(600, 12, lab_scenes())
-    card = Card(
-        model=MODEL,
-        version="",
-        task="classification",
-        metric="accuracy",
-        labels=LABELS,
-        input=INPUT,
-        output=OUTPUT,
-    )
     sets = DataSets(lab.inputs[:64], lab.inputs, lab.labels, lab.inputs[:16])
-    write(folder, to_onnx(params, INPUT, OUTPUT), card, sets)
+    write(folder, to_onnx(params, CARD.input, CARD.output), CARD, sets)
     return folder
 
 
@@ -84,17 +75,17 @@ def _solved(factories: tuple[str, ...]) -> Params:
     )
 
 
-def _features(convs: tuple[Conv, ...], images: np.ndarray) -> Floats:
+def _features(convs: tuple[Conv, ...], images: NDArray[np.generic]) -> Floats:
     """Return what the convolutions and the global maximum make of images, [n, channels]."""
     width = _WIDTHS[-1]
     blank = Dense(np.zeros((width, len(LABELS)), np.float32), np.zeros(len(LABELS), np.float32))
-    model = to_onnx(_params(convs, (blank,)), INPUT, OUTPUT)
+    model = to_onnx(_params(convs, (blank,)), CARD.input, CARD.output)
     model.graph.output.append(
         helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["batch", width])
     )
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     parts = [images[at : at + 100] for at in range(0, len(images), 100)]
-    return np.concatenate([session.run(["flat"], {INPUT.name: part})[0] for part in parts])
+    return np.concatenate([session.run(["flat"], {CARD.input.name: part})[0] for part in parts])
 
 
 def _params(convs: tuple[Conv, ...], dense: tuple[Dense, ...]) -> Params:
