@@ -61,11 +61,10 @@ def test_a_good_model_becomes_int8_that_is_as_accurate_and_smaller(
 ) -> None:
     # Speed is the machine's affair: the limit here only has to be met by a draw.
     made = run(model, tmp_path, Quantization(max_drop_pt=1.0, min_speedup=1.0))
-    if made.outcome.precision == "fp32":
-        assert not this_cpu_has_vnni(), made.outcome.reason
-        return
-    assert made.outcome.precision == "int8"
     assert made.drop.points <= 1.0
+    if not this_cpu_has_vnni():
+        return  # weights of 7 bits: a layer in float, or FP32, may be the honest answer
+    assert made.outcome.precision == "int8", made.outcome.reason
     assert made.model.stat().st_size < 0.4 * model.stat().st_size
     assert made.outcome.race is not None
 
