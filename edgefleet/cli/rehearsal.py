@@ -14,14 +14,6 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
-from prefect.logging.configuration import setup_logging
-from prefect.settings import (
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_LOGGING_LEVEL,
-    PREFECT_LOGGING_TO_API_ENABLED,
-    PREFECT_SERVER_ANALYTICS_ENABLED,
-    temporary_settings,
-)
 from rich.console import Group
 
 from edgefleet.adapters.memory.faults import parse_fault
@@ -32,8 +24,6 @@ from edgefleet.rehearsal import stage
 from edgefleet.spec import load_spec
 from edgefleet.wiring import installed
 
-SERVER_START_S: Final = 300
-"""A busy machine takes long to start Prefect's server."""
 PROGRESS_S: Final = 0.5
 
 
@@ -72,8 +62,10 @@ def rehearse(
         faults = [parse_fault(text) for text in fault or []]
         wanted = load_spec(spec)
         begun = time.monotonic()
+        from edgefleet.cli.own_prefect import own_prefect  # noqa: PLC0415 - loaded when used
+
         with tempfile.TemporaryDirectory() as folder, own_prefect():
-            from flows.release import release  # noqa: PLC0415 - the harness must be up first
+            from flows.release import release  # noqa: PLC0415 - as above
 
             made = stage(wanted, Path(folder), nodes=nodes, factories=factories, seed=seed)
             ledger = made.world.ledger
@@ -101,28 +93,6 @@ def rehearse(
 
 
 @contextmanager
-def own_prefect() -> Iterator[None]:
-    """Run flows against a Prefect server of their own, on an empty database.
-
-    Without heartbeats: nobody watches these runs, and each flow waits up to a second for the thread
-    that sends them to end.
-    """
-    quiet = {
-        PREFECT_LOGGING_LEVEL: "ERROR",
-        PREFECT_LOGGING_TO_API_ENABLED: False,
-        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-        PREFECT_SERVER_ANALYTICS_ENABLED: False,
-    }
-    # Loads the whole of the server: seconds, which no other command should wait for.
-    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - see above
-
-    with temporary_settings(quiet):
-        setup_logging()  # it read the level when Prefect was imported
-        with prefect_test_harness(server_startup_timeout=SERVER_START_S):
-            yield
-
-
-@contextmanager
 def _shown(ledger: Ledger, release_id: str) -> Iterator[None]:
     """Print the release's journal and looks as they are written."""
     over = threading.Event()
@@ -136,7 +106,7 @@ def _shown(ledger: Ledger, release_id: str) -> Iterator[None]:
 
 
 def _showing(ledger: Ledger, release_id: str, over: threading.Event) -> None:
-    from flows.soak import Look  # noqa: PLC0415 - the harness must be up first
+    from flows.soak import Look  # noqa: PLC0415 - as above
 
     told_lines = told_looks = 0
     last = False

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefleet.cli.rehearsal import own_prefect
+from edgefleet.cli.own_prefect import own_prefect
 from edgefleet.fleet.release import Phase
 from edgefleet.rehearsal import Stage, stage
 from edgefleet.spec import parse_spec

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import pytest
+
 from edgefleet.adapters.memory.kill import watched
 from edgefleet.edge.contract import Digest
 from edgefleet.errors import Fenced
@@ -23,6 +25,9 @@ from flows.soak import Look
 from tasks.records import Drive
 from tests.scenarios.conftest import SPEC, Build
 from tests.scenarios.stories import package, serving, worse
+
+pytestmark = pytest.mark.timeout(900)
+"""Some ninety drivers one after the other, on a machine that may do much else."""
 
 SMALL = (
     SPEC.replace("min_windows: 4", "min_windows: 2")
