@@ -53,7 +53,16 @@ def own_prefect() -> Iterator[None]:
 
 
 def _server(home: Path) -> Program:
-    """Return the server, without its pages and without services that nobody here waits for."""
+    """Return the server without what nobody here looks at.
+
+    That is its pages, and the services that write down events and task runs: they hold SQLite's one
+    lock when a flow wants it, the server then answers 503, and Prefect's client sleeps for 2 s.
+    """
     usual = prefect_server(home)
-    less = {"PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1"}
+    services = ("EVENT_PERSISTER", "TASK_RUN_RECORDER", "TRIGGERS")
+    less = {
+        "PREFECT_UI_ENABLED": "false",
+        "PREFECT__SERVER_EPHEMERAL": "1",
+        **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in services},
+    }
     return replace(usual, env={**usual.env, **less}, start_s=_START_S)
