@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from edgefleet.documents import decode
 from edgefleet.edge.contract import Digest, parse_digest
 from edgefleet.errors import Refused
 from edgefleet.model import oci
@@ -123,7 +124,7 @@ class OciLayout:
 
     def _manifest(self, digest: Digest) -> Manifest:
         try:
-            return msgspec.json.decode(self._read(digest), type=Manifest)
+            return decode(self._read(digest), Manifest)
         except msgspec.DecodeError as error:
             raise Refused(
                 digest, f"is no OCI image manifest: {error}", "Name an image's digest"
@@ -134,7 +135,7 @@ class OciLayout:
             content = (self._folder / "index.json").read_bytes()
         except FileNotFoundError:
             return _Index()
-        return msgspec.json.decode(content, type=_Index)
+        return decode(content, _Index)
 
     def _blob(self, digest: Digest) -> Path:
         return self._blobs / digest.partition(":")[2]

@@ -69,6 +69,11 @@ class _Statement(msgspec.Struct, frozen=True, rename="camel"):
     predicate: _Predicate
 
 
+# Made at import: threads verify, and a type must not be met for the first time by two at once.
+_BUNDLES: Final = msgspec.json.Decoder(_Bundle)
+_STATEMENTS: Final = msgspec.json.Decoder(_Statement)
+
+
 def verify(package: Path, trust_dir: Path) -> None:
     """Check that a trusted key signed every file of a package folder, and no other file is there.
 
@@ -168,7 +173,7 @@ def _signed_digests(
     """Return file name -> SHA-256 in hex, as a trusted key signed it."""
     path = package / SIGNATURE_FILE
     try:
-        bundle = msgspec.json.decode(signature, type=_Bundle)
+        bundle = _BUNDLES.decode(signature)
         payload = b64decode(bundle.dsse_envelope.payload, validate=True)
         proofs = [b64decode(item.sig, validate=True) for item in bundle.dsse_envelope.signatures]
     except (msgspec.DecodeError, NotBase64) as error:
@@ -187,7 +192,7 @@ def _signed_digests(
             "Sign with one of them, or add the signer's public key",
         )
     try:
-        statement = msgspec.json.decode(payload, type=_Statement)
+        statement = _STATEMENTS.decode(payload)
     except msgspec.DecodeError as error:
         raise PackageError(
             path,
