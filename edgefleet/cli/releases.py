@@ -32,6 +32,7 @@ from edgefleet.report.gather import ReleaseStory, gather, package_names
 from edgefleet.settings import Settings
 from edgefleet.spec import Spec, load_spec
 from tasks.records import latest
+from tasks.sites import look_around
 from tasks.starts import kept_driven, start_release
 
 Workload = Annotated[str, typer.Argument(help="A workload: the name of a spec file.")]
@@ -112,7 +113,7 @@ def release(
             raise Refused(
                 f"{spec.model} version {version}",
                 f"not registered (known: {listed})",
-                "Register it with `edgefleet register FOLDER`",
+                "Register it with `edgefleet register`",
             )
         made = admitted(spec, file.read_text(encoding="utf-8"), version, "command line", again)
         with home_prefect(settings):
@@ -141,7 +142,7 @@ def _followed(release_id: str, driver: FlowRun, *, quiet: bool) -> Release:
 
 
 def status(*, as_json: bool = Json) -> None:
-    """Show the releases of all workloads, newest first."""
+    """Show every workload's releases, newest first, and what each factory's nodes serve."""
     with told():
         settings = Settings()
         ledger = wiring.ledger(settings)
@@ -155,20 +156,22 @@ def status(*, as_json: bool = Json) -> None:
 
 
 def _counted(settings: Settings, ledger: Ledger) -> tuple[tuple[FactoryCount, ...], str]:
-    """Return every factory's nodes by what they serve, and why they cannot be seen, if so."""
+    """Return every factory's nodes by what they serve, and which cannot be seen and why."""
+    counts: list[FactoryCount] = []
+    silent: dict[str, str] = {}
     try:
-        sites = wiring.sites(settings)
-        specs = [load_spec(file) for file in sorted(settings.specs.glob("*.yaml"))]
         names = package_names(ledger)
-        return tuple(
-            count_factory(
-                factory, spec.workload, spec.selector, site.snapshot(spec.workload), names
-            )
-            for spec in specs
-            for factory, site in sites.items()
-        ), ""
+        for file in sorted(settings.specs.glob("*.yaml")):
+            spec = load_spec(file)
+            seen = look_around(spec.workload)
+            silent |= seen.silent
+            for factory in sorted({view.factory for view in seen.nodes}):
+                views = [view for view in seen.nodes if view.factory == factory]
+                counts.append(count_factory(factory, spec.workload, spec.selector, views, names))
     except EdgefleetError as error:
-        return (), f"nodes cannot be seen: {error}"
+        return tuple(counts), f"nodes cannot be seen: {error}"
+    troubles = (f"{factory} cannot be seen: {why}" for factory, why in silent.items())
+    return tuple(counts), "\n".join(troubles)
 
 
 def show(release_id: ReleaseId, *, as_json: bool = Json) -> None:

@@ -19,6 +19,7 @@ import onnx
 
 from edgefleet.edge.contract import MODEL_FILE
 from edgefleet.errors import Refused
+from edgefleet.machine import cpu
 from edgefleet.model.export import to_onnx
 from edgefleet.model.hostile import ruin
 from edgefleet.model.quantize import Quantized, quantize, this_cpu_has_vnni
@@ -185,15 +186,6 @@ def line(row: Row) -> str:
         f"{row.target}: {'met' if row.met else 'missed'}",
     )
     return f"| {' | '.join(cells)} |"
-
-
-def cpu() -> str:
-    names = (
-        entry.partition(":")[2].strip()
-        for entry in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if entry.startswith("model name")
-    )
-    return next(names, platform.machine())
 
 
 if __name__ == "__main__":

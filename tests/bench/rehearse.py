@@ -19,6 +19,8 @@ from typing import Final
 
 import msgspec
 
+from edgefleet.machine import cpu
+
 SPEC: Final = "deployments/specs/defect-detection.yaml"
 FAULT: Final = "mixed:10%"
 SEED: Final = "1"
@@ -124,15 +126,6 @@ def line(row: Row) -> str:
         f"{target}: {'met' if row.met else 'missed'}",
     )
     return f"| {' | '.join(cells)} |"
-
-
-def cpu() -> str:
-    names = (
-        entry.partition(":")[2].strip()
-        for entry in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if entry.startswith("model name")
-    )
-    return next(names, platform.machine())
 
 
 if __name__ == "__main__":

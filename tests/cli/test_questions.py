@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from edgefleet.adapters.memory.faults import parse_fault
 from edgefleet.cli import app
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.inventory import NodeView, Serving
 from edgefleet.fleet.summary import FactoryCount, count_factory
+from edgefleet.rehearsal import stage
+from edgefleet.spec import load_spec
+from edgefleet.wiring import installed
 
 NEW = Digest("sha256:" + "a" * 64)
 OTHER = Digest("sha256:" + "b" * 64)
@@ -76,3 +80,17 @@ def test_a_factory_is_counted_by_what_its_online_nodes_serve() -> None:
     )
     assert expected == count_factory("graz", "w", {"line": "camera"}, views, {NEW: "model 2"})
     assert count_factory("graz", "w", {"line": "sensors"}, views, {}).nodes == 0
+
+
+def test_a_factory_that_does_not_answer_is_named_and_the_others_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load_spec(Path("deployments/specs/defect-detection.yaml"))
+    made = stage(spec, tmp_path, nodes=12, factories=3)
+    made.strike([parse_fault("site_down:factory-02")])
+    with installed(made.world):
+        said = json.loads(asked(tmp_path, monkeypatch, "status", "--json").stdout)
+    counted = {row["factory"]: row["nodes"] for row in said["factories"] if row["nodes"]}
+    assert len(counted) == 2
+    assert "factory-02" not in counted
+    assert "factory-02 cannot be seen" in said["trouble"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import time
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from edgefleet.cli.releases import admitted, spec_file
 from edgefleet.errors import Refused
 from edgefleet.fleet.inventory import Inventory
 from edgefleet.fleet.release import Phase
+from edgefleet.machine import machine
 from edgefleet.plant.record import read
 from edgefleet.report.gather import gather
 from edgefleet.report.page import page, terminal
@@ -165,9 +165,10 @@ def _told(
 
 
 def _show_a_node(view: LiveView) -> None:
-    serving = [node for node in _look().nodes if node.serving]
-    if serving and serving[0].serving:
-        view.address(serving[0].node, f"{serving[0].serving.url}/metrics/summary")
+    for node in _look().nodes:
+        if node.serving:
+            view.address(node.node, f"{node.serving.url}/metrics/summary")
+            return
 
 
 def _released(
@@ -211,12 +212,3 @@ def _ended(run: FlowRun) -> None:
 
 def _look() -> Inventory:
     return look_around(WORKLOAD)
-
-
-def machine() -> str:
-    """Return what this machine is, in words."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cpu = names[0] if names else platform.machine()
-    return f"{os.cpu_count()} x {cpu}, {memory_gib:.0f} GiB, Python {platform.python_version()}"
