@@ -12,19 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from base64 import b64encode
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
-    load_pem_private_key,
 )
 
 from edgefleet.edge.contract import CARD_FILE, SIGNATURE_FILE, Card
@@ -35,9 +32,9 @@ from edgefleet.edge.trust import (
     SIGNED_FILES,
     STATEMENT_TYPE,
     key_hint,
-    pre_authentication,
 )
 from edgefleet.errors import Refused
+from edgefleet.model.dsse import envelope, read_key
 
 KEY_FILE: Final = "signing.key"
 TRUST_FOLDER: Final = "trust"
@@ -69,11 +66,17 @@ def make_key(folder: Path) -> None:
             pass
         finally:
             draft.unlink()
-    public = _read_key(path).public_key()
+    public = read_key(path).public_key()
     trusted = folder / TRUST_FOLDER / f"{key_hint(public)[:12]}.pub"
     if not trusted.exists():
         trusted.parent.mkdir(exist_ok=True)
         trusted.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+
+def public_keys(trust_dir: Path) -> dict[str, str]:
+    """Return the public keys of a trust folder as PEM, by file name."""
+    found = sorted(trust_dir.glob("*.pub"))
+    return {file.name: file.read_text(encoding="utf-8") for file in found}
 
 
 def sign(package: Path, key: Path) -> None:
@@ -82,7 +85,7 @@ def sign(package: Path, key: Path) -> None:
     Raises:
         Refused: a file of the package is missing, or the key cannot be read.
     """
-    private = _read_key(key)
+    private = read_key(key)
     payload = _canonical(_statement(package))
     bundle = {
         "mediaType": BUNDLE_TYPE,
@@ -90,21 +93,7 @@ def sign(package: Path, key: Path) -> None:
             "publicKey": {"hint": key_hint(private.public_key())},
             "tlogEntries": [],
         },
-        "dsseEnvelope": {
-            "payload": b64encode(payload).decode(),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [
-                {
-                    "sig": b64encode(
-                        private.sign(
-                            pre_authentication(payload),
-                            ec.ECDSA(SHA256(), deterministic_signing=True),
-                        )
-                    ).decode(),
-                    "keyid": "",
-                }
-            ],
-        },
+        "dsseEnvelope": envelope(payload, PAYLOAD_TYPE, private),
     }
     (package / SIGNATURE_FILE).write_bytes(_canonical(bundle))
 
@@ -143,14 +132,3 @@ def _statement(package: Path) -> object:
 
 def _canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        problem = f"cannot be read as a PEM key without a password: {error}"
-        raise Refused(str(path), problem, "Make one with `edgefleet up` or name another") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-        raise Refused(str(path), "is not an EC key on curve P-256", "Name such a key")
-    return key

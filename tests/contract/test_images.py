@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,11 @@ from edgefleet.adapters.memory.images import MemoryImages
 from edgefleet.adapters.oci_layout import OciLayout
 from edgefleet.edge.contract import CARD_FILE, PACKAGE_FILES, Digest, parse_digest
 from edgefleet.errors import Refused
+from edgefleet.model import oci
 from edgefleet.ports import Images
+from tests.registry.opened import opened
+from tests.registry.packages import write_package
+from tests.registry.server import RegistryServer, need_program
 
 UNKNOWN = parse_digest("sha256:" + 64 * "0")
 PUSH = (
@@ -26,25 +31,6 @@ PUSH = (
     "layout = OciLayout(Path(sys.argv[1]))\n"
     "for i in range(10): layout.push(Path(sys.argv[2]), f'{sys.argv[3]}-{i}')\n"
 )
-
-
-def write_package(folder: Path, version: str = "1", weights: bytes = b"weights") -> Path:
-    """Write a package's files; what is in them is not this port's business, but for the card."""
-    folder.mkdir(parents=True)
-    for name in PACKAGE_FILES:
-        (folder / name).write_bytes(weights + name.encode())
-    tensor = {"name": "x", "dtype": "float32", "shape": [3]}
-    card = {
-        "model": "stripes",
-        "version": version,
-        "task": "classification",
-        "metric": "accuracy",
-        "labels": ["ok", "bad"],
-        "input": tensor,
-        "output": tensor,
-    }
-    (folder / CARD_FILE).write_text(json.dumps(card))
-    return folder
 
 
 @pytest.fixture
@@ -62,9 +48,23 @@ def layout(root: Path) -> OciLayout:
     return OciLayout(root)
 
 
-@pytest.fixture(params=["layout", "memory"])
-def images(request: pytest.FixtureRequest, layout: OciLayout) -> Images:
-    return layout if request.param == "layout" else MemoryImages()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    need_program()
+    with RegistryServer(tmp_path_factory.mktemp("registry")) as server:
+        yield server
+
+
+@pytest.fixture(params=["layout", "memory", "registry"])
+def images(request: pytest.FixtureRequest, layout: OciLayout) -> Iterator[Images]:
+    if request.param == "registry":
+        server: RegistryServer = request.getfixturevalue("server")
+        prefix = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
+        with opened(server.url, prefix) as registry:
+            registry.push_base(oci.base_image(oci.source_base()), ["latest"])
+            yield registry
+    else:
+        yield layout if request.param == "layout" else MemoryImages()
 
 
 def test_what_was_pushed_is_fetched_byte_for_byte(
