@@ -1,46 +1,31 @@
-"""`python -m edgefleet.edge SETTINGS.json`: one inference server."""
+"""`python -m edgefleet.edge SETTINGS`: one inference server; or an errand with a package.
+
+SETTINGS is the path of a ServerSettings file, or, if it begins with `{`, the JSON itself. The
+errands (`verify`, `hold`, `copy`, `put`, `order`, `swap`) are described in edgefleet.edge.errands.
+Nothing is imported before it is known which of them it is: an errand needs none of what a server
+needs.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
 import sys
-from pathlib import Path
 
-import msgspec
-import uvloop
-
-from edgefleet.edge.connections import private_listener
-from edgefleet.edge.contract import ServerSettings
-from edgefleet.edge.server import serve
+ERRANDS = frozenset({"verify", "hold", "copy", "put", "order", "swap"})
 
 
 def main(arguments: list[str]) -> int:
-    """Run a server; return the exit code."""
+    """Run a server or an errand; return the exit code."""
+    if arguments and arguments[0] in ERRANDS:
+        from edgefleet.edge.errands import run  # noqa: PLC0415 - see above
+
+        return run(arguments)
     if len(arguments) != 1:
-        sys.stderr.write("usage: python -m edgefleet.edge SETTINGS.json\n")
+        errands = "|".join(sorted(ERRANDS))
+        sys.stderr.write(f"usage: python -m edgefleet.edge SETTINGS | {{{errands}}} ...\n")
         return 2
-    try:
-        settings = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=ServerSettings)
-    except (OSError, msgspec.DecodeError) as error:
-        sys.stderr.write(f"{arguments[0]}: {error}. Write a ServerSettings there\n")
-        return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format=f"%(asctime)s {settings.node} {settings.workload} %(levelname)s %(message)s",
-    )
-    private = Path(settings.private_socket)
-    with (
-        private_listener(private) as listener,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        loaded = runner.run(serve(settings, listener))
-    private.unlink(missing_ok=True)
-    if not loaded:
-        # Told to end while a model was loading in a thread, which nothing can interrupt.
-        os._exit(0)
-    return 0
+    from edgefleet.edge.start import start  # noqa: PLC0415 - see above
+
+    return start(arguments[0])
 
 
 if __name__ == "__main__":

@@ -86,6 +86,12 @@ class Answers:
         query = "SELECT 1 FROM answers WHERE id = ?"
         return self._db.execute(query, (request_id,)).fetchone() is not None
 
+    def answered_by(self, request_id: str) -> Digest | None:
+        """Return the digest that gave a kept answer; None: there is no such answer."""
+        query = "SELECT digest FROM answers WHERE id = ?"
+        row = self._db.execute(query, (request_id,)).fetchone()
+        return None if row is None else Digest(row[0])
+
     def open_disagreements(self, limit: int) -> list[str]:
         """Return ids of the newest requests that both models answered, differently, unlabelled."""
         rows = self._db.execute(

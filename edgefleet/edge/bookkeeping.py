@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from edgefleet.edge.answers import Answer, Answers
-from edgefleet.edge.contract import Evidence, ServerSettings, Windows
+from edgefleet.edge.contract import Digest, Evidence, SelfCheck, ServerSettings, Windows
 from edgefleet.edge.errors import Declined
+from edgefleet.edge.gauges import exposition
+from edgefleet.edge.recent import Recent
 from edgefleet.edge.spool import Spool
-from edgefleet.edge.tally import Book, Counts, Key
+from edgefleet.edge.tally import Book, Counts, Key, Term
 
 SPOOL_FILE: Final = "windows.jsonl"
 ANSWERS_FILE: Final = "answers.sqlite"
@@ -37,13 +40,30 @@ class Bookkeeper:
         state = Path(settings.state_dir)
         state.mkdir(parents=True, exist_ok=True)
         self.book = Book.empty(settings.digest, boot, settings.window_s, settings.warmup_windows)
+        self.gauges = exposition((), settings.window_s)
+        """The newest closed windows, as Prometheus reads them; renewed by the tick."""
         self._spool = Spool(state / SPOOL_FILE)
+        self._recent = Recent(state / SPOOL_FILE)
         self._answers = Answers(state / ANSWERS_FILE)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._pending: list[Answer] = []
         self._ticks = 0
         self._closed: int | None = None
         self._unwritten: list[Evidence] = []
+
+    def begin(self, digest: Digest, now: float) -> Term:
+        """Begin the term of a digest: its answers count from now, those before are written."""
+        self._unwritten += self.book.begin(digest, now)
+        return self.book.term
+
+    def check(self, digest: Digest, found: SelfCheck, now: float) -> None:
+        """Count the golden set's answers, whether the digest serves or is refused for them."""
+        window = self.book.window(now)
+        term = self.book.term
+        own = term if digest == term.digest else replace(term, digest=digest, first=None)
+        sums = self.book.of(own.key(window)).sums
+        sums["golden_total"] += found.total
+        sums["golden_agreed"] += found.agreed
 
     def keep(self, answer: Answer) -> None:
         """Remember an answer for a label that may come."""
@@ -68,6 +88,13 @@ class Bookkeeper:
         count_label(counts, answer, label)
         return "wanted" if answer.wanted else "other"
 
+    async def answered_by(self, request_id: str) -> Digest | None:
+        """Return the digest that answered a request; None: it is not, or not yet, known."""
+        for answer in self._pending:
+            if answer.id == request_id:
+                return answer.digest
+        return await self._on_disk(self._answers.answered_by, request_id)
+
     async def open_disagreements(self, limit: int) -> list[str]:
         """Return the ids of unlabelled disagreements, newest first."""
         return await self._on_disk(self._answers.open_disagreements, limit)
@@ -78,7 +105,7 @@ class Bookkeeper:
         return Windows(now=now, window_s=self.book.window_s, records=records)
 
     async def tick(self, now: float) -> None:
-        """Write what has gathered; close windows that are over."""
+        """Write what has gathered; close windows that are over; renew what is scraped of them."""
         self._ticks += 1
         pending = self._take_pending()
         if pending:
@@ -92,6 +119,8 @@ class Bookkeeper:
             self._unwritten += self.book.close(over)
         if self._unwritten:
             await self._write_windows()
+        shown = await self._on_disk(self._shown, self.book.window(now))
+        self.gauges = self.gauges if shown is None else shown
 
     async def end(self, now: float) -> None:
         """Write everything, the current window too, and close the files."""
@@ -103,9 +132,15 @@ class Bookkeeper:
 
     async def _write_windows(self) -> None:
         # Kept until they are written: a disk that is full for a while costs no window.
-        records = self._unwritten[-_MOST_UNWRITTEN:]
-        await self._on_disk(self._spool.append, records)
-        del self._unwritten[:]
+        count = len(self._unwritten)
+        await self._on_disk(self._spool.append, self._unwritten[-_MOST_UNWRITTEN:])
+        # A term that ended meanwhile has added its records.
+        del self._unwritten[:count]
+
+    def _shown(self, current: int) -> bytes | None:
+        """Return the newest windows, as Prometheus reads them; None: they are as they were."""
+        records = self._recent.look(current)
+        return None if records is None else exposition(records, self.book.window_s)
 
     async def _label(self, request_id: str, label: str) -> Answer | None:
         pending = self._take_pending()

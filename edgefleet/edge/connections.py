@@ -1,10 +1,11 @@
 """HTTP connections: who is being answered, and how to end without losing a request.
 
 uvicorn's own server closes idle keep-alive connections at once when it stops; a client that is just
-sending then sees a reset. So its protocol class is used here without its server, with one more
-rule. While draining, no new connection is accepted (other processes hold the same listening
-socket), every answer says `Connection: close`, and a connection that stays idle is closed only
-after half of the drain time.
+sending then sees a reset. So its protocol class is used here without its server, with two more
+rules. Once told to end, every answer says `Connection: close`: whoever comes again does so by a new
+connection, and as long as those arrive, somebody still takes this process for the one that serves.
+While draining, no new connection is accepted (other processes hold the same listening socket), and
+one that stays idle is closed only after half of the drain time.
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ class Gate:
     """What the connections of one server share."""
 
     depth: int = 0
-    """Requests that came in and are not answered yet, also those still waiting for their turn."""
-    draining: bool = False
+    """Requests that came in and are not answered yet, also those still waiting for their turn.
+    Labels are not among them: they wait for the disk, and nobody waits for them."""
+    leaving: bool = False
+    """Whether each answer is its connection's last."""
+    asked: float = 0.0
+    """When the last request came in that is among those of `depth` (monotonic seconds)."""
 
 
 class Connection(HttpToolsProtocol):
@@ -64,9 +69,9 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        """Start answering; while draining this answer is the connection's last."""
+        """Start answering; once the server leaves, this answer is the connection's last."""
         super().on_headers_complete()
-        if self.gate.draining:
+        if self.gate.leaving:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -88,7 +93,9 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # Counted here and not when the task first runs: requests that came in together wait for
         # each other, and that queue would be invisible.
-        self.gate.depth += 1
+        if _queues(cycle.scope):
+            self.gate.depth += 1
+            self.gate.asked = time.monotonic()
         super()._start_asgi_task(cycle, app)
 
 
@@ -120,13 +127,20 @@ class Door:
         """Renew the Date header; once a second is enough."""
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
 
+    async def linger(self, quiet_s: float, longest_s: float) -> None:
+        """Go on accepting; return when nobody has asked for `quiet_s`, or after `longest_s`."""
+        start = time.monotonic()
+        self._leave()
+        while (now := time.monotonic()) < start + longest_s:
+            if now >= max(start, self.gate.asked) + quiet_s:
+                return
+            await asyncio.sleep(_TICK_S)
+
     async def drain(self, seconds: float) -> None:
         """Stop accepting at once; return when no connection is left or the time is over."""
-        self.gate.draining = True
         self._close()
+        self._leave()
         start = time.monotonic()
-        for connection in self._connections():
-            connection.say_goodbye()
         while self._state.connections and time.monotonic() < start + seconds:
             idle_since = time.monotonic() - seconds / 2
             for connection in self._connections():
@@ -144,6 +158,11 @@ class Door:
         end = time.monotonic() + _SHUT_S
         while self._state.connections and time.monotonic() < end:  # noqa: ASYNC110 - a plain set
             await asyncio.sleep(_TICK_S)
+
+    def _leave(self) -> None:
+        self.gate.leaving = True
+        for connection in self._connections():
+            connection.say_goodbye()
 
     def _close(self) -> None:
         if self._server is not None:
@@ -194,7 +213,13 @@ class _Counted:
     gate: Gate
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        queues = _queues(scope)  # first: a router changes what it is given
         try:
             await self.app(scope, receive, send)
         finally:
-            self.gate.depth -= 1
+            self.gate.depth -= queues
+
+
+def _queues(scope: Any) -> bool:
+    """Say whether a request is one of those of which only so many are taken."""
+    return not str(scope["path"]).startswith("/feedback")

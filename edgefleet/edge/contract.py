@@ -2,8 +2,8 @@
 
 The package's files, the environment that starts a server, its summary and its evidence. Everything
 on a wire is a frozen msgspec struct: strict types at decoding, unknown fields ignored so that an
-older centre reads a newer node. Counters in `Evidence` add up: records of the same node and window
-are merged by addition, so a late label is simply one more record of its request's window.
+older centre reads a newer node. Counters in `Evidence` add up: a late label is simply one more
+record of its request's window.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ def parse_digest(text: str) -> Digest:
     return Digest(text)
 
 
-# --- the package: one folder on the node, the model layer's content below models/
-
 MODEL_FILE: Final = "model.onnx"
 CARD_FILE: Final = "card.json"
 GOLDEN_INPUTS_FILE: Final = "golden-inputs.npy"
@@ -55,8 +53,22 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     dtype: Literal["uint8", "float32"]
     shape: tuple[int, ...]
     low: float | None = None
-    """Smallest value that the model was made for; None: not stated."""
     high: float | None = None
+    """Smallest and largest value that the model was made for; None: not stated."""
+
+
+NEEDS: Final = "org.edgefleet.needs"  # annotation of a package's image: Needs as JSON
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server of a package asks of its node."""
+
+    memory_mb: int = 256
+    """Of the whole process; taking more ends it."""
+    cpu_millis: int = 250
+    """Thousandths of a core that are reserved; more is taken where it is to spare."""
+    devices: dict[str, int] = {}
+    """Exclusive ones, by resource name: `nvidia.com/gpu`."""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,15 +90,12 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Largest absolute difference of a golden output that still agrees."""
     source: Digest | None = None
     """The FP32 model file that this one was made from; None: it is that file."""
-    memory_mb: int = 256
+    needs: Needs = Needs()
 
-
-# --- latency buckets ----------------------------------------------------------
 
 BUCKETS: Final = 40
 _FIRST_S: Final = 50e-6
 _FACTOR: Final = 1.31
-
 BOUNDS_S: Final = tuple(_FIRST_S * _FACTOR**i for i in range(BUCKETS))
 """Upper bounds in seconds, 50 us to about 1.9 s; one more bucket above the last counts the rest."""
 
@@ -96,9 +105,6 @@ def bucket_of(seconds: float) -> int:
     if seconds <= _FIRST_S:
         return 0
     return min(math.ceil(math.log(seconds / _FIRST_S) / math.log(_FACTOR) - 1e-9), BUCKETS)
-
-
-# --- evidence: what a node counted in one window ------------------------------
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -156,6 +162,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Most requests in flight at once; merged by maximum."""
 
 
+LOADING: Final = "the package is being loaded"
+"""The reason of a self-check that has not begun: a server that is not ready yet, and not ill."""
+
+
 class SelfCheck(msgspec.Struct, frozen=True, kw_only=True):
     """The golden set, answered by the server itself."""
 
@@ -165,11 +175,24 @@ class SelfCheck(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class SwapState(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the last order to swap the model inside the server."""
+
+    want: Digest | None
+    """None: nothing was ever ordered."""
+    epoch: int
+    reason: str
+    """Why it is refused, in words; empty: it serves or is on its way."""
+    pending: bool
+    """It is on its way: neither serving nor refused yet."""
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """`GET /metrics/summary`: what a node says of itself, at most 4 kB."""
 
     workload: str
     digest: Digest
+    """What really serves; while nothing does: what the server was started for."""
     boot: str
     ready: bool
     self_check: SelfCheck
@@ -179,13 +202,18 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
-    """Over the process's life, from the histogram; None: nothing answered yet."""
+    """Over the time of `total`, from the histogram; None: nothing answered yet."""
     queue_depth: int
     total: Evidence
-    """Everything counted by this process (its `window` is the current one)."""
+    """Everything counted since this process began to serve this digest (its `window` is the current
+    one)."""
     utilization: float | None = None
     """Of the accelerator, 0..1; None: no sensor, which is not 0."""
     shadow: Digest | None = None
+    disk_free_mb: int | None = None
+    """Of the file system of state_dir; None: it cannot be told."""
+    swap: SwapState | None = None
+    """None: the server has no store, and its model is never swapped."""
 
 
 class Windows(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,8 +239,6 @@ class ShadowOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the requests, 0..1, chosen by a hash of the request id."""
 
 
-# --- headers and environment --------------------------------------------------
-
 REQUEST_ID_HEADER: Final = "x-request-id"
 LABEL_HEADER: Final = "x-edge-label"
 """`wanted` on an answer whose true label the server asks for (case-insensitive on the wire)."""
@@ -221,9 +247,10 @@ DIGEST_HEADER: Final = "x-edge-digest"
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a server is started: one JSON file, whose path is the only argument.
+    """How a server is started: a JSON file's path, or the JSON itself, is its only argument.
 
-    A supervisor writes it beside the node's state, Kubernetes mounts it. Paths are absolute.
+    A supervisor writes it beside the node's state, Kubernetes puts it into the pod. Paths are
+    absolute.
     """
 
     workload: str
@@ -236,8 +263,16 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of *.pub (PEM public keys); a package signed by any of them is accepted."""
     state_dir: str
     """The node's own folder for this workload: spool, kept answers. Outlives the process."""
-    private_socket: str
-    """Unix socket that serves /health, /health/live, /metrics/summary and POST /drain at once."""
+    store_dir: str | None = None
+    """The node's store of packages for this workload (edgefleet.edge.store), whose orders decide
+    what serves: the model is swapped in the process. None: it serves package_dir for life."""
+    private_socket: str | None = None
+    """Unix socket that serves /health, /health/live, /metrics/summary and POST /drain at once;
+    None: there is none, and status_port must be given."""
+    status_port: int | None = None
+    """TCP port that serves what the private socket does, but for /drain, and /metrics and
+    /metrics/windows: probes and scrapes never wait behind inference. None: no such door."""
+    status_host: str = "0.0.0.0"  # noqa: S104 - a kubelet asks from outside of the pod
     listen_fd: int | None = None
     """Inherited listening socket; the server accepts on it only once it is ready."""
     host: str = "127.0.0.1"
@@ -259,4 +294,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 0
     """intra_op threads; 0: from the cgroup's quota, else 1 per core."""
     drain_s: float = 10.0
+    linger_s: float = 0.0
+    """Told to end, it accepts until nobody asks for so long: proxies may know of it late."""
+    linger_max_s: float = 120.0
     log_level: str = "warning"

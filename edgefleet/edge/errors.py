@@ -1,4 +1,4 @@
-"""The edge's errors: a package that must not serve, and a request that gets a 4xx or 503."""
+"""The edge's errors: a package that must not serve, an order, a request that gets a 4xx or 503."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ class PackageError(Exception):
         self.subject = str(subject)
         self.problem = problem
         self.remedy = remedy
+
+
+class Fenced(Exception):
+    """An order of somebody who has been replaced; what to do is the other's business."""
+
+
+class Refused(Exception):
+    """The server did not follow an order and says why; the same order again changes nothing."""
+
+
+class NotYet(Exception):
+    """It is not known in time what became of an order; asking again may tell."""
 
 
 class Declined(Exception):

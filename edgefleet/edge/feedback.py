@@ -41,7 +41,19 @@ def class_name(label: str | int, card: Card) -> str:
     raise Declined(400, f"label {label!r}: the classes are {known}")
 
 
-def feedback_routes(node: Node, card: Card) -> list[Route]:
+async def answering_card(node: Node, request_id: str) -> Card:
+    """Return the card whose classes a label means: of the model that answered, if it is loaded."""
+    serving = node.current
+    card = serving.slot.card
+    previous = serving.previous
+    # As a rule a new version has the classes of the old one, and nobody has to look.
+    if previous is None or previous.card.labels == card.labels:
+        return card
+    answered_by = await node.books.answered_by(request_id)
+    return previous.card if answered_by == previous.digest else card
+
+
+def feedback_routes(node: Node) -> list[Route]:
     """Return the routes for labels, and for what is best labelled next."""
 
     async def feedback(request: Request) -> Response:
@@ -50,6 +62,7 @@ def feedback_routes(node: Node, card: Card) -> list[Route]:
             said = msgspec.json.decode(body, type=Feedback)
         except msgspec.DecodeError as error:
             raise Declined(400, f'not {{"id": ..., "label": ...}}: {error}') from error
+        card = await answering_card(node, said.id)
         counted = await node.books.label(said.id, class_name(said.label, card))
         return reply({"counted": counted})
 

@@ -26,8 +26,7 @@ from edgefleet.edge.errors import Declined
 from edgefleet.edge.node import Node, Serving
 from edgefleet.edge.replies import refusal, reply
 from edgefleet.edge.sampling import draw
-from edgefleet.edge.slots import Tensor
-from edgefleet.edge.tally import Counts
+from edgefleet.edge.slots import Slot, Tensor
 
 _RETRY_AFTER_S: Final = 1
 _LONGEST_ID: Final = 128
@@ -43,8 +42,8 @@ class Exchange:
     """One request under way."""
 
     request: Request
-    counts: Counts
-    """Of the window in which it came in."""
+    serving: Serving
+    """What served when it came in: answers it, and has it on its account, also after a swap."""
     at: float
     window: int
     id: str
@@ -58,11 +57,11 @@ Answering = Callable[[Exchange], Awaitable[Response]]
 class Inference:
     """Answers inference requests for one node; belongs to the event loop's thread."""
 
-    def __init__(self, node: Node, serving: Serving) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._serving = serving
         self._made = 0
-        self._thread = None if serving.quick else ThreadPoolExecutor(1, "inference")
+        # Started by the first inference that is not quick.
+        self._thread = ThreadPoolExecutor(1, "inference")
 
     def counted(self, answering: Answering) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint that answers within the limits and counts the outcome."""
@@ -70,19 +69,25 @@ class Inference:
         async def endpoint(request: Request) -> Response:
             exchange = self._begin(request)
             try:
-                self._admit(exchange)
-                response = await answering(exchange)
-            except Declined as declined:
-                response = refusal(declined)
-            except ClientDisconnect:
-                response = refusal(Declined(400, "the sender went away"))
-            except Exception:  # a boundary: the model failed on this input, others go on
-                logger.exception("request %s", exchange.id)
-                response = reply({"error": "the model failed on this input"}, _SERVER_ERROR)
-            self._end(exchange, response)
+                response = await self._outcome(exchange, answering)
+                self._end(exchange, response)
+            finally:
+                exchange.serving.in_flight -= 1
             return response
 
         return endpoint
+
+    async def _outcome(self, exchange: Exchange, answering: Answering) -> Response:
+        try:
+            self._admit(exchange)
+            return await answering(exchange)
+        except Declined as declined:
+            return refusal(declined)
+        except ClientDisconnect:
+            return refusal(Declined(400, "the sender went away"))
+        except Exception:  # a boundary: the model failed on this input, others go on
+            logger.exception("request %s", exchange.id)
+            return reply({"error": "the model failed on this input"}, _SERVER_ERROR)
 
     async def body(self, exchange: Exchange) -> bytes:
         """Return the request's body.
@@ -100,11 +105,12 @@ class Inference:
         Raises:
             ArithmeticError: an output is not a finite number.
         """
-        if self._thread is None:
-            outputs, seconds = self._timed(batch)
+        serving = exchange.serving
+        if serving.quick:
+            outputs, seconds = _timed(serving.slot, batch)
         else:
             loop = asyncio.get_running_loop()
-            outputs, seconds = await loop.run_in_executor(self._thread, self._timed, batch)
+            outputs, seconds = await loop.run_in_executor(self._thread, _timed, serving.slot, batch)
         if not np.isfinite(outputs).all():
             message = f"an output is not a finite number: {outputs}"
             raise ArithmeticError(message)
@@ -112,21 +118,19 @@ class Inference:
             self._sample(exchange, batch, outputs, seconds)
         return outputs
 
-    def _timed(self, batch: Tensor) -> tuple[Tensor, float]:
-        start = time.perf_counter()
-        outputs = self._serving.slot.run(batch)
-        return outputs, time.perf_counter() - start
-
     def _begin(self, request: Request) -> Exchange:
         now = time.time()
-        window = self._node.books.book.window(now)
-        counts = self._node.books.book.at(window)
+        serving = self._node.current
+        serving.in_flight += 1
+        book = self._node.books.book
+        window = book.window(now)
+        counts = book.of(serving.term.key(window))
         counts.queue_peak = max(counts.queue_peak, self._node.gate.depth)
         request_id = request.headers.get(REQUEST_ID_HEADER, "")
         if not request_id:
             self._made += 1
             request_id = f"{self._node.boot}-{self._made:x}"
-        return Exchange(request, counts, now, window, request_id)
+        return Exchange(request, serving, now, window, request_id)
 
     def _admit(self, exchange: Exchange) -> None:
         limit = self._node.settings.max_in_flight
@@ -135,23 +139,25 @@ class Inference:
             message = f"{depth} requests in flight, at most {limit}: try again"
             raise Declined(_REFUSED, message, retry_after_s=_RETRY_AFTER_S)
         model = exchange.request.path_params["name"]
-        card = self._serving.slot.card
+        card = exchange.serving.slot.card
         if model != card.model:
             raise Declined(404, f"model {model!r}: this node serves {card.model!r}")
         check_id(exchange.id)
 
     def _sample(self, exchange: Exchange, batch: Tensor, outputs: Tensor, serving_s: float) -> None:
         """Choose by the request's hash, before any label: is a label wanted, is it shadowed."""
-        node, slot, shadow = self._node, self._serving.slot, self._serving.shadow
+        node, serving = self._node, exchange.serving
+        slot, shadow = serving.slot, serving.shadow
+        key = serving.term.key(exchange.window)
         drawn = draw(exchange.id)
         exchange.wanted = drawn < node.settings.label_rate
         answer = Answer(
             id=exchange.id,
             at=exchange.at,
-            window=exchange.window,
-            digest=slot.digest,
-            boot=node.boot,
-            warm=node.books.book.warm(exchange.window),
+            window=key.window,
+            digest=key.digest,
+            boot=key.boot,
+            warm=key.warm,
             answer=slot.card.labels[int(outputs[0].argmax())],
             shadow=None,
             wanted=exchange.wanted,
@@ -160,12 +166,13 @@ class Inference:
             node.books.keep(answer)
             return
 
+        # Holds nothing of the slot, which a swap may have dropped by then.
         def compare(label: str | None, shadow_s: float) -> None:
             # Kept only now, so that a label never meets half of an answer.
             node.books.keep(answer._replace(shadow=label))
             if label is None:
                 return
-            sums = node.books.book.at(exchange.window).sums
+            sums = node.books.book.of(key).sums
             sums["shadowed"] += 1
             sums["disagreed"] += label != answer.answer
             sums["serving_us"] += round(serving_s * 1e6)
@@ -177,10 +184,11 @@ class Inference:
     def _end(self, exchange: Exchange, response: Response) -> None:
         """Count the outcome and put on what every inference answer carries."""
         # Asked for again: the window may have been closed while the request was answered.
-        counts = self._node.books.book.at(exchange.window)
+        serving = exchange.serving
+        counts = self._node.books.book.of(serving.term.key(exchange.window))
         status = response.status_code
         headers = response.headers
-        headers[DIGEST_HEADER] = self._serving.slot.digest
+        headers[DIGEST_HEADER] = serving.slot.digest
         if len(exchange.id) <= _LONGEST_ID:
             headers[REQUEST_ID_HEADER] = exchange.id
         if status == _OK:
@@ -195,6 +203,12 @@ class Inference:
         else:
             key = "server_errors" if status >= _SERVER_ERROR else "client_errors"
             counts.sums[key] += 1
+
+
+def _timed(slot: Slot, batch: Tensor) -> tuple[Tensor, float]:
+    start = time.perf_counter()
+    outputs = slot.run(batch)
+    return outputs, time.perf_counter() - start
 
 
 def check_id(request_id: str) -> None:

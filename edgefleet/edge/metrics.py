@@ -1,11 +1,17 @@
-"""The counts as Prometheus reads them, made at scrape time: a request pays nothing for it."""
+"""The counts as they are scraped: for Prometheus, and by window. A request pays nothing for it.
+
+Counters are those of the digest that serves: at a swap they begin anew, as with a new process, so
+that no increase is ever put down to another digest than the one that the info metric names. Beside
+them stand the newest closed windows, each with its digest (edgefleet.edge.gauges).
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -15,9 +21,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
 
 from edgefleet.edge.contract import BOUNDS_S, BUCKETS, Evidence
+from edgefleet.edge.errors import Declined
 from edgefleet.edge.node import Node
+from edgefleet.edge.replies import JSON
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -46,6 +56,23 @@ _COUNTERS: Final = {
 }
 
 
+def metrics_endpoints(node: Node) -> Mapping[str, Callable[[Request], Awaitable[Response]]]:
+    """Return, by path, what answers scrapes."""
+    exporter = Exporter(node)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(exporter.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def windows(request: Request) -> Response:
+        text = request.query_params.get("after", "-1")
+        if not text.removeprefix("-").isdecimal():
+            raise Declined(400, f"after={text!r}: expected the number of a window")
+        found = await node.books.windows(int(text), time.time())
+        return Response(msgspec.json.encode(found), media_type=JSON)
+
+    return {"/metrics": metrics, "/metrics/windows": windows}
+
+
 class Exporter(Collector):
     """Turns a node's counts into metric families."""
 
@@ -56,7 +83,7 @@ class Exporter(Collector):
 
     def text(self) -> bytes:
         """Return the exposition in the text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self._registry) + self._node.books.gauges
 
     def describe(self) -> list[Metric]:
         """Return nothing: names are not checked at registration, there is one collector."""
@@ -73,7 +100,7 @@ class Exporter(Collector):
             {
                 "workload": node.settings.workload,
                 "node": node.settings.node,
-                "digest": node.settings.digest,
+                "digest": node.digest,
                 "boot": node.boot,
             },
         )

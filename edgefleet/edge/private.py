@@ -12,7 +12,7 @@ from edgefleet.edge.replies import JSON, on_method, on_missing, reply
 
 
 def status_routes(node: Node) -> list[Route]:
-    """Return the routes that both doors have: health and summary."""
+    """Return the routes that every door has: health and summary."""
 
     async def health(_request: Request) -> Response:
         status, body = node.health()

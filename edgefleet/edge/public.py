@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +14,7 @@ from edgefleet.edge.contract import Card
 from edgefleet.edge.errors import Declined
 from edgefleet.edge.feedback import feedback_routes
 from edgefleet.edge.inference import Exchange, Inference, check_id
-from edgefleet.edge.metrics import CONTENT_TYPE, Exporter
+from edgefleet.edge.metrics import metrics_endpoints
 from edgefleet.edge.node import Node
 from edgefleet.edge.private import status_routes
 from edgefleet.edge.replies import JSON, on_declined, on_method, on_missing, reply
@@ -33,22 +31,23 @@ def public_app(node: Node) -> Starlette:
     """
     if node.serving is None:
         raise RuntimeError("the public door opens after loading")
-    card = node.serving.slot.card
-    inference = Inference(node, node.serving)
     return Starlette(
         routes=[
-            *_inference_routes(node, inference, card),
-            *_protocol_routes(node, card),
+            *_inference_routes(node),
+            *_protocol_routes(node),
             *status_routes(node),
-            *_metrics_routes(node),
-            *feedback_routes(node, card),
+            *(Route(path, endpoint) for path, endpoint in metrics_endpoints(node).items()),
+            *feedback_routes(node),
         ],
         exception_handlers={Declined: on_declined, 404: on_missing, 405: on_method},
     )
 
 
-def _inference_routes(node: Node, inference: Inference, card: Card) -> list[Route]:
+def _inference_routes(node: Node) -> list[Route]:
+    inference = Inference(node)
+
     async def raw(exchange: Exchange) -> Response:
+        card = exchange.serving.slot.card
         expect_type(exchange.request, OCTETS)
         batch = tensors.from_bytes(await inference.body(exchange), card.input, 1)
         probabilities = (await inference.answer(exchange, batch))[0]
@@ -63,6 +62,7 @@ def _inference_routes(node: Node, inference: Inference, card: Card) -> list[Rout
         )
 
     async def infer(exchange: Exchange) -> Response:
+        card = exchange.serving.slot.card
         expect_type(exchange.request, JSON, OCTETS)
         length = exchange.request.headers.get(_JSON_LENGTH)
         if length is not None and not length.isdecimal():
@@ -86,11 +86,13 @@ def _inference_routes(node: Node, inference: Inference, card: Card) -> list[Rout
     ]
 
 
-def _protocol_routes(node: Node, card: Card) -> list[Route]:
-    def expect_model(request: Request) -> None:
+def _protocol_routes(node: Node) -> list[Route]:
+    def expected(request: Request) -> Card:
         name = request.path_params["name"]
+        card = node.current.slot.card
         if name != card.model:
             raise Declined(404, f"model {name!r}: this node serves {card.model!r}")
+        return card
 
     async def server(_request: Request) -> Response:
         extensions = ["binary_tensor_data"]
@@ -103,11 +105,10 @@ def _protocol_routes(node: Node, card: Card) -> list[Route]:
         return reply({"ready": not node.problem}, 503 if node.problem else 200)
 
     async def model(request: Request) -> Response:
-        expect_model(request)
-        return reply(tensors.metadata(card))
+        return reply(tensors.metadata(expected(request)))
 
     async def model_ready(request: Request) -> Response:
-        expect_model(request)
+        expected(request)
         return await ready(request)
 
     return [
@@ -117,22 +118,6 @@ def _protocol_routes(node: Node, card: Card) -> list[Route]:
         Route("/v2/models/{name}", model),
         Route("/v2/models/{name}/ready", model_ready),
     ]
-
-
-def _metrics_routes(node: Node) -> list[Route]:
-    exporter = Exporter(node)
-
-    async def metrics(_request: Request) -> Response:
-        return Response(exporter.text(), headers={"content-type": CONTENT_TYPE})
-
-    async def windows(request: Request) -> Response:
-        text = request.query_params.get("after", "-1")
-        if not text.removeprefix("-").isdecimal():
-            raise Declined(400, f"after={text!r}: expected the number of a window")
-        found = await node.books.windows(int(text), time.time())
-        return Response(msgspec.json.encode(found), media_type=JSON)
-
-    return [Route("/metrics", metrics), Route("/metrics/windows", windows)]
 
 
 def expect_type(request: Request, *accepted: str) -> None:

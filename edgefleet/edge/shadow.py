@@ -31,7 +31,7 @@ class Shadow:
     """The reference of one serving slot; all methods belong to the event loop's thread."""
 
     def __init__(self, serving: Slot, previous: Slot | None, order_file: Path | None) -> None:
-        self._references = {"none": None, "self": serving, "previous": previous}
+        self._references: dict[str, Slot | None] = {"self": serving, "previous": previous}
         self._order_file = order_file
         self._seen: tuple[int, int] | None = None
         self._order = _NO_ORDER
@@ -92,13 +92,18 @@ class Shadow:
 
         self._thread.submit(work)
 
+    def close(self) -> None:
+        """Let go of the references: nobody is answered twice any more."""
+        self._references = {}
+        self._thread.shutdown(wait=False)
+
     @property
     def waiting(self) -> int:
         """Requests that the reference has not answered yet."""
         return self._waiting
 
     def _reference(self) -> Slot | None:
-        return self._references[self._order.against]
+        return self._references.get(self._order.against)
 
 
 def _answer(reference: Slot, batch: Tensor) -> tuple[str, float]:

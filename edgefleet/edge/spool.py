@@ -25,6 +25,19 @@ _SLACK_BYTES: Final = 1_000_000
 """Size from which on a rewrite is tried; two windows' records are about 1 kB."""
 
 
+# Made at import: threads read, and a type must not be met for the first time by two at once.
+_RECORDS: Final = msgspec.json.Decoder(Evidence)
+
+
+def records_in(content: bytes) -> Iterator[Evidence]:
+    """Yield the records of some lines of a spool; a torn one is skipped."""
+    for line in content.splitlines():
+        try:
+            yield _RECORDS.decode(line)
+        except msgspec.DecodeError:
+            continue
+
+
 @dataclass(frozen=True, slots=True)
 class Spool:
     """Windows on disk; its methods block for about a millisecond: call them in a thread."""
@@ -60,16 +73,11 @@ class Spool:
             draft.replace(self.path)
 
     def _lines(self) -> Iterator[Evidence]:
-        decoder = msgspec.json.Decoder(Evidence)
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return
-        for line in content.splitlines():
-            try:
-                yield decoder.decode(line)
-            except msgspec.DecodeError:
-                continue
+        yield from records_in(content)
 
     @contextmanager
     def _locked(self, mode: int) -> Iterator[None]:

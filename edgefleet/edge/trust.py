@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -42,15 +42,26 @@ class _Signature(msgspec.Struct, frozen=True):
     sig: str
 
 
-class _Envelope(msgspec.Struct, frozen=True, rename="camel"):
+class Envelope(msgspec.Struct, frozen=True, rename="camel"):
+    """A DSSE envelope, as it is written in JSON: what is signed is not known to be so yet."""
+
     payload: str
     payload_type: str
     signatures: tuple[_Signature, ...]
 
+    def opened(self) -> tuple[bytes, list[bytes]]:
+        """Return the payload and the proofs.
+
+        Raises:
+            binascii.Error: one of them is not base64.
+        """
+        proofs = [b64decode(item.sig, validate=True) for item in self.signatures]
+        return b64decode(self.payload, validate=True), proofs
+
 
 class _Bundle(msgspec.Struct, frozen=True, rename="camel"):
     media_type: str
-    dsse_envelope: _Envelope
+    dsse_envelope: Envelope
 
 
 class _Resource(msgspec.Struct, frozen=True):
@@ -139,14 +150,20 @@ def key_hint(key: ec.EllipticCurvePublicKey) -> str:
     return hashlib.sha256(pem).hexdigest()
 
 
-def pre_authentication(payload: bytes) -> bytes:
-    """Return the bytes that a DSSE signature is over (DSSE protocol, v1.0.2)."""
-    return b"DSSEv1 %d %s %d %s" % (
-        len(PAYLOAD_TYPE),
-        PAYLOAD_TYPE.encode(),
-        len(payload),
-        payload,
-    )
+def pre_authentication(payload: bytes, kind: str = PAYLOAD_TYPE) -> bytes:
+    """Return the bytes that a DSSE signature is over (DSSE protocol, v1.0.2); `kind` is ASCII."""
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode("ascii"), len(payload), payload)
+
+
+def signed_by_any(
+    keys: Iterable[ec.EllipticCurvePublicKey],
+    proofs: Sequence[bytes],
+    payload: bytes,
+    kind: str = PAYLOAD_TYPE,
+) -> bool:
+    """Say whether one of the proofs is a signature by one of the keys over a payload of a kind."""
+    message = pre_authentication(payload, kind)
+    return any(_holds(key, proof, message) for key in keys for proof in proofs)
 
 
 def _read_package(package: Path) -> Mapping[str, bytes]:
@@ -174,8 +191,7 @@ def _signed_digests(
     path = package / SIGNATURE_FILE
     try:
         bundle = _BUNDLES.decode(signature)
-        payload = b64decode(bundle.dsse_envelope.payload, validate=True)
-        proofs = [b64decode(item.sig, validate=True) for item in bundle.dsse_envelope.signatures]
+        payload, proofs = bundle.dsse_envelope.opened()
     except (msgspec.DecodeError, NotBase64) as error:
         raise PackageError(path, f"is not a signature bundle ({error})", FETCH) from error
     if bundle.media_type != BUNDLE_TYPE or bundle.dsse_envelope.payload_type != PAYLOAD_TYPE:
@@ -185,7 +201,7 @@ def _signed_digests(
             f"expected {BUNDLE_TYPE!r} over {PAYLOAD_TYPE!r}",
             REPACKAGE,
         )
-    if not any(_holds(key, proof, payload) for key in keys.values() for proof in proofs):
+    if not signed_by_any(keys.values(), proofs, payload):
         raise PackageError(
             path,
             f"signed by none of the trusted keys ({', '.join(keys)})",
@@ -214,9 +230,9 @@ def _signed_digests(
     return {resource.name: resource.digest for resource in statement.predicate.resources}
 
 
-def _holds(key: ec.EllipticCurvePublicKey, proof: bytes, payload: bytes) -> bool:
+def _holds(key: ec.EllipticCurvePublicKey, proof: bytes, message: bytes) -> bool:
     try:
-        key.verify(proof, pre_authentication(payload), ec.ECDSA(SHA256()))
+        key.verify(proof, message, ec.ECDSA(SHA256()))
     except InvalidSignature:
         return False
     return True

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -20,6 +22,14 @@ class Shelf:
     old: Digest
     new: Digest
 
+    def server(
+        self, state: Path, version: Literal["old", "new"] = "old", **changes: Any
+    ) -> AbstractContextManager[Running]:
+        """Start a server on one of them, as `tiny.server` does, its state in a folder."""
+        digest = self.old if version == "old" else self.new
+        trust = {"trust_dir": str(self.root / "keys/trust")}
+        return server(state, self.root / version, digest, **trust, **changes)
+
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
@@ -32,16 +42,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 @pytest.fixture(scope="module")
 def running(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     state = tmp_path_factory.mktemp("node") / "state"
-    with server(
-        state,
-        shelf.root / "old",
-        shelf.old,
-        trust_dir=str(shelf.root / "keys/trust"),
-        label_rate=0.5,
-        max_body_bytes=20_000,
-        max_batch=4,
-        max_in_flight=3,
-        drain_s=1.0,
-    ) as started:
+    limits = {"max_body_bytes": 20_000, "max_batch": 4, "max_in_flight": 3}
+    with shelf.server(state, label_rate=0.5, drain_s=1.0, **limits) as started:
         started.wait_ready()
         yield started

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -14,22 +15,23 @@ from edgefleet.edge.contract import (
     Evidence,
     ShadowOrder,
     Summary,
+    SwapState,
     Windows,
 )
 from edgefleet.edge.node import SUMMARY_BYTES
 from tests.edge.conftest import Shelf
-from tests.edge.tiny import BRIGHT, DARK, Running, server, wait_for
+from tests.edge.tiny import BRIGHT, DARK, Running, wait_for
 
 
-def started(shelf: Shelf, state: Path, name: str = "old", **changes: Any) -> Any:
+def started(
+    shelf: Shelf, state: Path, version: Literal["old", "new"] = "old", **changes: Any
+) -> AbstractContextManager[Running]:
     settings: dict[str, Any] = {
-        "trust_dir": str(shelf.root / "keys/trust"),
         "window_s": 0.5,
         "label_rate": 0.5,
         "drain_s": 1.0,
     }
-    digest = {"old": shelf.old, "new": shelf.new}[name]
-    return server(state, shelf.root / name, digest, **{**settings, **changes})
+    return shelf.server(state, version, **{**settings, **changes})
 
 
 def windows(running: Running, after: int = -1) -> Windows:
@@ -239,5 +241,7 @@ def test_the_fullest_summary_has_at_most_4_kb(shelf: Shelf) -> None:
         ),
         utilization=0.123456,
         shadow=shelf.new,
+        disk_free_mb=big,
+        swap=SwapState(want=shelf.new, epoch=big, reason="\u00e9" * 300, pending=False),
     )
     assert len(msgspec.json.encode(fullest)) <= SUMMARY_BYTES

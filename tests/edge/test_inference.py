@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from edgefleet.edge import slots
-from edgefleet.edge.contract import ServerSettings
-from edgefleet.edge.node import Node, Serving
+from edgefleet.edge.contract import MODEL_FILE, Digest, SelfCheck, ServerSettings
+from edgefleet.edge.errors import PackageError
+from edgefleet.edge.loading import Loaded, take_over
+from edgefleet.edge.node import Node
 from edgefleet.edge.public import public_app
-from edgefleet.edge.shadow import Shadow
 from edgefleet.edge.slots import Slot, Tensor
+from edgefleet.model.signature import sign
 from tests.edge.conftest import Shelf
-from tests.edge.tiny import BRIGHT
+from tests.edge.tiny import BRIGHT, tiny_package
 
 
 class NotANumber:
@@ -55,7 +59,7 @@ def classify(slot: Slot, state: Path, *, quick: bool) -> tuple[int, Any, Node]:
 
     async def scene() -> tuple[int, Any, Node]:
         node = Node.start(settings)
-        node.serving = Serving(slot, Shadow(slot, None, None), quick)
+        take_over(node, Loaded(slot, SelfCheck(passed=True, agreed=1, total=1), quick), None)
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
@@ -71,6 +75,28 @@ def classify(slot: Slot, state: Path, *, quick: bool) -> tuple[int, Any, Node]:
         return sent[0]["status"], json.loads(sent[1]["body"]), node
 
     return asyncio.run(scene())
+
+
+def test_a_signed_model_cannot_read_a_file_outside_of_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    size = 64 * 3 * 4
+    Path("outside").write_bytes(bytes(size))
+    tiny_package(tmp_path / "package", tmp_path / "keys")
+    path = tmp_path / "package" / MODEL_FILE
+    model = onnx.load(path)
+    weights = model.graph.initializer[0]
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": "outside", "offset": "0", "length": str(size)}.items():
+        entry = weights.external_data.add()
+        entry.key, entry.value = key, value
+    path.write_bytes(model.SerializeToString())
+    sign(tmp_path / "package", tmp_path / "keys/signing.key")
+    digest = Digest("sha256:" + "a" * 64)
+    with pytest.raises(PackageError, match="does not load it"):
+        slots.load(tmp_path / "package", tmp_path / "keys/trust", digest, threads=1)
 
 
 @pytest.mark.parametrize("quick", [True, False])
@@ -89,5 +115,6 @@ def test_a_model_that_fails_on_an_input_is_a_server_error_and_nothing_more(
 ) -> None:
     status, body, node = classify(replace(slot, session=session), tmp_path, quick=True)
     assert (status, body) == (500, {"error": "the model failed on this input"})
-    assert node.books.book.total(0).server_errors == 1
-    assert node.books.book.total(0).ok == 0
+    now = time.time()
+    assert node.books.book.total(now).server_errors == 1
+    assert node.books.book.total(now).ok == 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edgefleet.edge.contract import Digest, Evidence
+from edgefleet.edge.bookkeeping import SPOOL_FILE, Bookkeeper
+from edgefleet.edge.contract import Digest, Evidence, ServerSettings
 from edgefleet.edge.spool import KEPT_WINDOWS, Spool
 
 DIGEST = Digest("sha256:" + "a" * 64)
@@ -61,6 +64,41 @@ def test_a_torn_line_costs_that_line_only(tmp_path: Path) -> None:
         file.write(b'{"window":2,"dig\n')
     spool.append([record(3)])
     assert [each.window for each in spool.read(after=-1)] == [1, 3]
+
+
+def test_a_digest_that_goes_while_windows_are_written_leaves_its_counts(tmp_path: Path) -> None:
+    other = Digest("sha256:" + "b" * 64)
+    settings = ServerSettings(
+        workload="w",
+        node="n",
+        digest=DIGEST,
+        package_dir="",
+        trust_dir="",
+        state_dir=str(tmp_path),
+        window_s=10,
+    )
+
+    async def scene() -> None:
+        books = Bookkeeper(settings, "a")
+        books.begin(DIGEST, 1000)
+        books.book.at(100).sums["ok"] += 1
+        spool = Spool(tmp_path / SPOOL_FILE)
+        with spool._locked(fcntl.LOCK_EX):
+            writing = asyncio.create_task(books.tick(1011))
+            while not books._unwritten:  # noqa: ASYNC110 - until it waits for the lock
+                await asyncio.sleep(0)
+            books.book.at(101).sums["ok"] += 2
+            books.begin(other, 1015)
+            assert not writing.done()
+        await writing
+        await books.end(1016)
+
+    asyncio.run(scene())
+    found = Spool(tmp_path / SPOOL_FILE).read(after=-1)
+    assert [(each.window, each.ok) for each in found if each.digest == DIGEST] == [
+        (100, 1),
+        (101, 2),
+    ]
 
 
 def test_a_spool_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:

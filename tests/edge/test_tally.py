@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from edgefleet.edge.answers import Answer
 from edgefleet.edge.bookkeeping import count_label
 from edgefleet.edge.contract import BUCKETS, Digest, Evidence, bucket_of
-from edgefleet.edge.tally import SUMS, Book, Counts, merge, quantile
+from edgefleet.edge.tally import SUMS, Book, Counts, Term, merge, quantile
 
 DIGEST = Digest("sha256:" + "a" * 64)
+OTHER = Digest("sha256:" + "b" * 64)
 
 counts = st.integers(0, 1000)
 records = st.builds(
@@ -54,21 +55,60 @@ def test_every_count_of_the_contract_is_merged() -> None:
 
 def test_the_partial_first_and_the_warm_up_windows_are_not_warm() -> None:
     book = Book.empty(DIGEST, "a", window_s=10, warmup_windows=2)
-    assert not book.warm(100)
-    book.begin(1005)
-    assert [book.warm(window) for window in (100, 101, 102, 103)] == [False, False, False, True]
+    assert not book.term.warm(100)
+    book.begin(DIGEST, 1005)
+    assert [book.term.warm(window) for window in (100, 101, 102, 103)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_window_without_requests_gives_a_record_of_zeros_while_serving() -> None:
     book = Book.empty(DIGEST, "a", window_s=10, warmup_windows=0)
     assert book.close(100) == ()
-    book.begin(1000)
+    book.begin(DIGEST, 1000)
     assert book.close(101) == (Evidence(window=100, digest=DIGEST, boot="a", warm=False),)
+
+
+def test_another_digest_begins_with_counts_and_a_warm_up_of_its_own() -> None:
+    book = Book.empty(DIGEST, "a", window_s=10, warmup_windows=1)
+    book.begin(DIGEST, 1000)
+    old = book.term
+    book.at(105).sums["ok"] += 3
+    closed = book.begin(OTHER, 1057)
+    assert [(r.window, r.digest, r.warm, r.ok) for r in closed] == [(105, DIGEST, True, 3)]
+    # In the same window: the new one's first answers, and the last one that the old one gives.
+    book.at(105).sums["ok"] += 1
+    book.of(old.key(105)).sums["ok"] += 1
+    book.at(107).sums["ok"] += 2
+    assert [(r.window, r.digest, r.warm, r.ok) for r in book.close(108)] == [
+        (105, DIGEST, True, 1),
+        (105, OTHER, False, 1),
+        (107, OTHER, True, 2),
+    ]
+    total = book.total(1080)
+    assert (total.digest, total.ok) == (OTHER, 3)
+
+
+def test_a_digest_that_returns_begins_anew_and_what_it_counted_before_stays_apart() -> None:
+    book = Book.empty(DIGEST, "a", window_s=10, warmup_windows=0)
+    book.begin(DIGEST, 1000)
+    book.at(101).sums["ok"] += 3
+    book.begin(OTHER, 1015)
+    book.begin(DIGEST, 1025)
+    book.at(102).sums["ok"] += 1
+    # A label that comes late for its first term.
+    book.of(Term(DIGEST, "a", 0, first=100).key(101)).sums["labelled"] += 1
+    total = book.total(1029)
+    assert (total.ok, total.labelled) == (1, 0)
+    assert sum(record.labelled for record in book.close(103)) == 1
 
 
 def test_a_late_count_is_one_more_record_and_part_of_the_total_once() -> None:
     book = Book.empty(DIGEST, "a", window_s=10, warmup_windows=0)
-    book.begin(1000)
+    book.begin(DIGEST, 1000)
     book.at(101).sums["ok"] += 3
     first = book.close(102)
     book.at(101).sums["labelled"] += 1

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ from edgefleet.edge.contract import (
     PACKAGE_FILES,
     Card,
     Digest,
+    Needs,
     ServerSettings,
     TensorSpec,
     parse_digest,
@@ -55,24 +57,27 @@ def tiny_package(
     version: str = "1",
     name: str = NAME,
     golden_shift: float = 0.0,
+    labels: tuple[str, ...] = LABELS,
+    needs: Needs | None = None,
 ) -> Digest:
-    """Write a signed package of a 3-class classifier and return a digest over its files.
+    """Write a signed package of a classifier and return a digest over its files.
 
     `bias` speaks for `scratch`: from 2 on, dark images are one. `golden_shift` falsifies the
-    reference answers, so that the self-check fails.
+    reference answers, so that the self-check fails. Classes after the third are never found.
     """
     folder.mkdir(parents=True, exist_ok=True)
     make_key(key_dir)
-    onnx.save(_model(bias), folder / MODEL_FILE)
+    onnx.save(_model(bias, len(labels)), folder / MODEL_FILE)
     card = Card(
         model=name,
         version=version,
         task="classification",
         metric="accuracy",
-        labels=LABELS,
+        labels=labels,
         input=TensorSpec(name="image", dtype="uint8", shape=SHAPE, low=0, high=255),
-        output=TensorSpec(name="probabilities", dtype="float32", shape=(len(LABELS),)),
+        output=TensorSpec(name="probabilities", dtype="float32", shape=(len(labels),)),
         tolerance=1e-4,
+        needs=needs or Needs(),
     )
     (folder / CARD_FILE).write_bytes(msgspec.json.encode(card))
     inputs = np.random.default_rng(7).integers(0, 256, (20, *SHAPE), dtype=np.uint8)
@@ -87,9 +92,11 @@ def tiny_package(
     return parse_digest(f"sha256:{whole.hexdigest()}")
 
 
-def _model(bias: float) -> onnx.ModelProto:
-    """Softmax over (1, bias, 6 x mean brightness), noise-free and quick."""
-    weights = np.zeros((64, len(LABELS)), np.float32)
+def _model(bias: float, classes: int) -> onnx.ModelProto:
+    """Softmax over (1, bias, 6 x mean brightness, 0, ...), noise-free and quick."""
+    weights = np.zeros((64, classes), np.float32)
+    biases = np.zeros(classes, np.float32)
+    biases[:2] = 1, bias
     weights[:, 2] = 6 / (64 * 255)
     graph = helper.make_graph(
         [
@@ -100,10 +107,10 @@ def _model(bias: float) -> onnx.ModelProto:
         ],
         "tiny",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *SHAPE])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", classes])],
         [
             numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.array([1, bias, 0], np.float32), "biases"),
+            numpy_helper.from_array(biases, "biases"),
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
@@ -159,11 +166,29 @@ class Running:
 
     def private(self, method: str, path: str) -> Reply:
         """Ask on the private socket."""
+        assert self.settings.private_socket is not None
         connection = _UnixConnection(self.settings.private_socket)
         try:
             return ask(connection, method, path)
         finally:
             connection.close()
+
+    def status(self, method: str, path: str) -> Reply:
+        """Ask on the status door."""
+        host, _, port = self.status_address().rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=10)
+        try:
+            return ask(connection, method, path)
+        finally:
+            connection.close()
+
+    def status_address(self) -> str:
+        """Return where the status door is; its port was 0 and the log says which one it became."""
+        told = re.compile(r"status door: (\S+:\d+)")
+        wait_for(lambda: told.search(self.log.read_text()), "the status door")
+        found = told.search(self.log.read_text())
+        assert found is not None
+        return found[1]
 
     def open(self) -> http.client.HTTPConnection:
         """Return a new public connection."""
@@ -214,9 +239,18 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) ->
 
 @contextmanager
 def server(
-    folder: Path, package: Path, digest: Digest, *, pass_fd: int | None = None, **changes: Any
+    folder: Path,
+    package: Path,
+    digest: Digest,
+    *,
+    pass_fd: int | None = None,
+    inline: bool = False,
+    **changes: Any,
 ) -> Iterator[Running]:
-    """Start a server on a package, its state in `folder`; it is killed at the end."""
+    """Start a server on a package, its state in `folder`; it is killed at the end.
+
+    `inline`: its settings are its argument, instead of the path of a file with them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     # Short: a unix socket's path has at most 107 bytes.
     sockets = Path(tempfile.mkdtemp(prefix="edge-"))
@@ -225,16 +259,21 @@ def server(
         node="n1",
         digest=digest,
         package_dir=str(package),
-        private_socket=str(sockets / "private.sock"),
         listen_fd=pass_fd,
-        **{"trust_dir": str(folder.parent / "keys/trust"), "state_dir": str(folder), **changes},
+        **{
+            "trust_dir": str(folder.parent / "keys/trust"),
+            "state_dir": str(folder),
+            "private_socket": str(sockets / "private.sock"),
+            **changes,
+        },
     )
     written = sockets / "settings.json"
-    written.write_bytes(msgspec.json.encode(settings))
+    encoded = msgspec.json.encode(settings)
+    written.write_bytes(encoded)
     log = sockets / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "edgefleet.edge", str(written)],
+            [sys.executable, "-m", "edgefleet.edge", encoded.decode() if inline else str(written)],
             stdout=output,
             stderr=output,
             pass_fds=() if pass_fd is None else (pass_fd,),
