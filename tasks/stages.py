@@ -1,0 +1,171 @@
+"""Carrying out an order in one factory: the loop of each stage, wherever it runs.
+
+No Prefect in here: in the driver's process a task calls it, in a factory of its own the worker's
+flow does, and while that works it needs the factory and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from edgefleet.errors import Conflict, Refused, Unreachable
+from edgefleet.fleet.inventory import Change, NodeView
+from edgefleet.fleet.order import (
+    BringPackage,
+    ChangeNodes,
+    Found,
+    LetGo,
+    Look,
+    Order,
+    OrderShadows,
+)
+from edgefleet.fleet.pacing import pulls_to_start
+from edgefleet.fleet.stage import (
+    Fate,
+    NodeReport,
+    StageReport,
+    change_report,
+    no_image,
+    not_begun,
+    pull_report,
+    takes_back,
+    too_late,
+)
+from edgefleet.ports import Clock, Site
+from edgefleet.wiring import Ground
+from tasks.policy import FACTORY_SILENT_S, TICK_S
+
+logger = logging.getLogger(__name__)
+
+Views = dict[str, NodeView]
+
+
+def carry_out(ground: Ground, factory: str, order: Order) -> Found:
+    """Do what is asked, and return what came of it once it is over.
+
+    Raises:
+        Refused: there is no such factory here.
+        Unreachable: a look, a shadow or letting go got no answer; the stages wait on their own.
+    """
+    site = ground.sites.get(factory)
+    if site is None:
+        known = ", ".join(ground.sites) or "none"
+        raise Refused(factory, f"no factory of this name is reached from here ({known})", "Name it")
+    match order:
+        case Look():
+            return Found(views=site.snapshot(order.workload))
+        case BringPackage():
+            return _bring(ground, site, order)
+        case ChangeNodes():
+            return _change(ground.clock, site, order)
+        case OrderShadows():
+            site.shadow(order.workload, order.of_nodes)
+        case LetGo():
+            _let_go(site, order)
+    return Found()
+
+
+def _bring(ground: Ground, site: Site, order: BringPackage) -> Found:
+    clock, factory = ground.clock, site.factory
+    started = clock.now()
+    ended: dict[str, NodeReport] = {}
+    views: Views = {}
+    for views in _ticks(clock, site, order.workload):
+        waited_s = (clock.now() - started).total_seconds()
+        left = tuple(node for node in order.nodes if node not in ended)
+        for node in left:
+            report = pull_report(views.get(node), node, factory, order.want)
+            if report is None and waited_s > order.timeout_s:
+                report = no_image(node, factory, waited_s)
+            if report:
+                ended[node] = report
+        if len(ended) == len(order.nodes):
+            break
+        seen = tuple(views.values())
+        for node, seed in pulls_to_start(seen, left, order.want, order.nodes_at_once):
+            if not ground.take_start(factory, order.starts_per_min, clock.now()):
+                break  # the bucket is empty: it will not fill while we ask again
+            site.hold(node, order.want, seed)
+    reports = tuple(ended[node] for node in order.nodes)
+    wan = sum(report.transferred_bytes for report in reports if report.source == "wan")
+    return Found(StageReport(factory, "prepull", reports, wan), tuple(views.values()))
+
+
+def _change(clock: Clock, site: Site, order: ChangeNodes) -> Found:
+    changes = order.changes
+    ended: dict[str, NodeReport] = {}
+    ordered: dict[str, float] = {}
+    views: Views = {}
+    for views in _ticks(clock, site, changes[0].workload):
+        now = clock.now().timestamp()
+        for change in changes:
+            if change.node in ended:
+                continue
+            report = _said(
+                site, change, views.get(change.node), ordered.get(change.node), order, now
+            )
+            under_way = len(ordered.keys() - ended.keys())
+            if report is None and change.node not in ordered:
+                if order.begun_by and now >= order.begun_by.timestamp():
+                    report = not_begun(change)
+                elif under_way >= order.at_once:
+                    continue
+                else:
+                    report = _ordered(site, change)
+                    ordered[change.node] = now
+            if report:
+                ended[change.node] = report
+        if len(ended) == len(changes):
+            break
+    reports = tuple(ended[change.node] for change in changes)
+    return Found(StageReport(site.factory, "change", reports), tuple(views.values()))
+
+
+def _said(
+    site: Site,
+    change: Change,
+    view: NodeView | None,
+    ordered: float | None,
+    order: ChangeNodes,
+    now: float,
+) -> NodeReport | None:
+    """Return how a node ended by what it shows, or by its time; None: not yet."""
+    waited_s = now - (now if ordered is None else ordered)
+    report = change_report(view, change, waited_s)
+    if report and ordered is None and takes_back(view, change):
+        return _ordered(site, change) or report
+    if report is None and waited_s > order.ready_timeout_s:
+        return too_late(view, change, waited_s)
+    return report
+
+
+def _ordered(site: Site, change: Change) -> NodeReport | None:
+    try:
+        site.apply(change)
+    except Unreachable:
+        return None  # the next tick sees what came of it, or the node's time runs out
+    except (Conflict, Refused) as error:
+        return NodeReport(change.node, change.factory, Fate.FAILED, str(error))
+    return None
+
+
+def _let_go(site: Site, order: LetGo) -> None:
+    for node in order.nodes:
+        try:
+            site.release_hold(node, order.digest)
+        except Refused as gone:  # taken out of the fleet meanwhile, and its package with it
+            logger.info("%s", gone)
+
+
+def _ticks(clock: Clock, site: Site, workload: str) -> Iterator[Views]:
+    """Yield a factory's nodes by name, tick by tick; none of them once it is silent for long."""
+    answered = clock.now()
+    while True:
+        try:
+            yield {view.node: view for view in site.snapshot(workload)}
+            answered = clock.now()
+        except Unreachable:
+            if (clock.now() - answered).total_seconds() > FACTORY_SILENT_S:
+                yield {}
+        clock.sleep(TICK_S)

@@ -1,0 +1,41 @@
+"""A node is of one factory, or the file of the clusters is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgefleet.adapters.kubernetes.config import load_clusters
+from edgefleet.errors import Refused
+
+CENTRE = "clusters: [{name: centre, factories: [%s]}]"
+
+
+def written(folder: Path, *factories: str) -> Path:
+    file = folder / "clusters.yaml"
+    file.write_text(CENTRE % ", ".join(factories))
+    return file
+
+
+def test_factories_of_one_api_are_told_apart_by_a_label(tmp_path: Path) -> None:
+    linz = "{name: linz, selector: {factory: linz, line: camera}}"
+    brno = "{name: brno, selector: {factory: brno}}"
+    [centre] = load_clusters(written(tmp_path, linz, brno)).clusters
+    assert [site.name for site in centre.sites()] == ["linz", "brno"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "{name: brno}",
+        "{name: brno, selector: {site: brno}}",
+        "{name: brno, selector: {factory: linz, line: camera}}",
+    ],
+)
+def test_two_factories_that_may_have_a_node_in_common_are_refused(
+    tmp_path: Path, other: str
+) -> None:
+    linz = "{name: linz, selector: {factory: linz}}"
+    with pytest.raises(Refused, match="a node may be of linz and of brno"):
+        load_clusters(written(tmp_path, linz, other))
