@@ -6,14 +6,14 @@ node keeps its windows, so what was missed is in the next reading.
 
 from __future__ import annotations
 
+import http
 import logging
-import ssl
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import httpx
 import msgspec
+import urllib3
 
 from edgefleet.documents import decode
 from edgefleet.edge.contract import Evidence, Windows
@@ -38,12 +38,9 @@ class Scrape:
         if not urls:
             return {}
         with (
-            # Nodes are reached by plain HTTP and without a proxy.
-            httpx.Client(
-                timeout=self._timeout_s,
-                trust_env=False,
-                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            ) as client,
+            # Nodes are reached by plain HTTP and without a proxy. By urllib3: httpx takes four
+            # times as much of a processor for each answer, and a look has a thousand.
+            urllib3.PoolManager(len(urls), timeout=self._timeout_s, retries=False) as client,
             ThreadPoolExecutor(self._at_once, thread_name_prefix="scrape") as threads,
         ):
             found = threads.map(partial(_windows, client, workload, after), urls, urls.values())
@@ -55,13 +52,14 @@ class Scrape:
 
 
 def _windows(
-    client: httpx.Client, workload: str, after: int, node: str, url: str
+    client: urllib3.PoolManager, workload: str, after: int, node: str, url: str
 ) -> tuple[Evidence, ...] | None:
     try:
-        answer = client.get(f"{url}/metrics/windows", params={"after": after}).raise_for_status()
-        return decode(answer.content, Windows).records
-    except (httpx.HTTPError, msgspec.MsgspecError) as error:
-        logger.info(
-            "%s on %s gave no evidence: %s: %s", workload, node, type(error).__name__, error
-        )
-        return None
+        answer = client.request("GET", f"{url}/metrics/windows", fields={"after": str(after)})
+        if answer.status == http.HTTPStatus.OK:
+            return decode(answer.data, Windows).records
+        problem = f"{answer.status} {answer.reason}"
+    except (urllib3.exceptions.HTTPError, OSError, msgspec.MsgspecError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    logger.info("%s on %s gave no evidence: %s", workload, node, problem)
+    return None
