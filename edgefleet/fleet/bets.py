@@ -1,39 +1,58 @@
 """Accuracy by pairs: the old and the new model answered the same requests on the canary's nodes.
 
-Samples are gains (new right, old wrong), losses, and the rest. Two bets against "worse by the
-margin or more" share the stake for a PASS: on labelled pairs; and on all shadowed answers, where a
-disagreement without a label counts as a loss, so that a model that hardly ever disagrees passes
-without labels. A FAIL is bets on labelled pairs alone: half of the stake on all nodes together,
-half spread over the nodes one by one, since a model that ruins some lines more than others makes
-nodes differ so much that the pooled bet is tempered away. Where the spec judges by agreement, the
-bets are on the share of answers that agree. Bets stay valid at every look.
+Samples are gains (new right, old wrong), losses, and the rest. Whatever is decided, a disagreement
+without a label counts against it: for a PASS as a loss, for a FAIL as a gain. So where a QA station
+labels disagreements first, every shadowed answer is evidence, labelled or not, and no choice of
+labels can mislead. The stake on "it is worse" is divided: most of it on the labelled pairs of all
+nodes together, a part on all shadowed answers, and a part on the nodes one by one, since a model
+that ruins some lines more than others makes nodes differ so much that a pooled bet is tempered
+away. Where the spec judges by agreement, the bets are on the share of answers that agree. Bets stay
+valid at every look.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from edgefleet.fleet.stats import (
     FEWEST_BLOCKS,
-    design_effect,
+    design_effects,
     difference_variance,
+    difference_variances,
     dispersion,
     log_bet_on_loss,
     log_bet_on_loss_below,
     log_bet_on_share_above,
     log_bet_on_share_below,
+    log_bets_on_loss_below,
     mean_of_bets,
     share_variance,
+    weighted_bets,
     wilson,
     z_of,
 )
 from edgefleet.fleet.tally import Floats, Tally
 from edgefleet.spec import Gates
 
-_Z: float = z_of(0.95)
+_Z: Final = z_of(0.95)
+_ON_PAIRS: Final = 0.8
+_ON_SHADOWS: Final = 0.1
+_ON_NODES: Final = 0.1
+"""Stakes on "it is worse": together one."""
+
+
+class _Answers(NamedTuple):
+    """Answers of both models on the canary's nodes, shape (nodes, windows)."""
+
+    n: Floats
+    gains: Floats
+    losses: Floats
+    unknown: Floats
+    """Disagreements without a label, in neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +71,41 @@ class Bet:
     phi: float
     by_node: Floats
     """Net gains of each canary node, low is bad."""
+    shadowed: int = 0
+    """Answers that effect and interval are of, where it is all shadowed ones; 0: the pairs."""
 
 
 def paired_bet(canary: Tally, gates: Gates) -> Bet:
-    """Return the bets on pairs; `canary` holds the canary's nodes only."""
+    """Return the bets on pairs; `canary` holds the canary's nodes only.
+
+    Effect and interval are those of the labelled pairs or of all shadowed answers, whichever is
+    known better; what unlabelled disagreements may hide is in the interval.
+    """
     counts = canary.counts
-    pairs, net = counts["paired"], counts["gains"] - counts["losses"]
-    n, gains, losses = (float(counts[name].sum()) for name in ("paired", "gains", "losses"))
-    variance = difference_variance(n, gains, losses)
-    phi = dispersion(pairs, net, variance)
-    effect = (gains - losses) / n if n else 0.0
-    half = _Z * math.sqrt(phi * variance / n) if n else 1.0
+    unknown = np.maximum(counts["disagreed"] - counts["disagreed_labelled"], 0)
+    pairs = _Answers(
+        counts["paired"], counts["gains"], counts["losses"], np.zeros_like(counts["paired"])
+    )
+    shadows = _Answers(counts["shadowed"], counts["shadow_gains"], counts["shadow_losses"], unknown)
     margin = gates.accuracy.margin_pt / 100
-    with_labels = log_bet_on_loss_below(n, gains, losses, margin, phi)
-    nodes = int((pairs.sum(1) > 0).sum())
+    told = min((_estimated(pairs), _estimated(shadows)), key=lambda found: found.half)
+    n, nodes = int(pairs.n.sum()), int((pairs.n.sum(1) > 0).sum())
     return Bet(
-        n=int(n),
+        n=n,
         nodes=nodes,
-        enough=n >= gates.min_labels and nodes >= gates.min_node_share * len(pairs),
-        effect=effect,
-        low=max(-1.0, effect - half),
-        high=min(1.0, effect + half),
-        log_worse=mean_of_bets(log_bet_on_loss(gains, losses, phi), _node_bets(canary, margin)),
-        log_fine=mean_of_bets(with_labels, _shadow_bet(canary, margin)),
-        phi=phi,
-        by_node=net.sum(1),
+        enough=n >= gates.min_labels and nodes >= gates.min_node_share * len(pairs.n),
+        effect=told.effect,
+        low=max(-1.0, told.effect - told.half),
+        high=min(1.0, told.effect + told.half),
+        log_worse=weighted_bets(
+            (_ON_PAIRS, _bet_on_worse(pairs)),
+            (_ON_SHADOWS, _bet_on_worse(shadows)),
+            (_ON_NODES, _node_bets(pairs, margin)),
+        ),
+        log_fine=mean_of_bets(_bet_on_fine(pairs, margin), _bet_on_fine(shadows, margin)),
+        phi=told.phi,
+        by_node=(told.answers.gains - told.answers.losses).sum(1),
+        shadowed=int(shadows.n.sum()) if told.answers is shadows else 0,
     )
 
 
@@ -114,32 +143,60 @@ def errors_bet(canary: Tally, margin: float) -> float:
     return log_bet_on_share_below(n, hits, margin, phi)
 
 
-def _node_bets(canary: Tally, margin: float) -> float:
+def presence_bet(came: Floats, due: Floats, margin: float) -> float:
+    """Return log capital against "the canary's nodes are silent in a share `margin` of windows".
+
+    `came` and `due` count windows of each canary node. It is for fleets of a few nodes, where there
+    is hardly any other draw to compare with.
+    """
+    silent, sizes = (due - came)[:, np.newaxis], due[:, np.newaxis]
+    n, hits = float(sizes.sum()), float(silent.sum())
+    phi = dispersion(sizes, silent, share_variance(n, hits))
+    return log_bet_on_share_below(n, hits, margin, phi)
+
+
+class _Estimate(NamedTuple):
+    answers: _Answers
+    effect: float
+    half: float
+    phi: float
+
+
+def _estimated(answers: _Answers) -> _Estimate:
+    n, gains, losses, unknown = (float(part.sum()) for part in answers)
+    if not n:
+        return _Estimate(answers, 0.0, 1.0, 1.0)
+    variance = difference_variance(n, gains, losses)
+    phi = dispersion(answers.n, answers.gains - answers.losses, variance)
+    half = _Z * math.sqrt(phi * variance / n) + unknown / n
+    return _Estimate(answers, (gains - losses) / n, half, phi)
+
+
+def _bet_on_worse(answers: _Answers) -> float:
+    """Return log capital against "it is as good"; what has no label was a gain."""
+    won, lost = answers.gains + answers.unknown, answers.losses
+    n, gains, losses = float(answers.n.sum()), float(won.sum()), float(lost.sum())
+    phi = dispersion(answers.n, won - lost, difference_variance(n, gains, losses))
+    return log_bet_on_loss(min(gains, n - losses), losses, phi)
+
+
+def _bet_on_fine(answers: _Answers, margin: float) -> float:
+    """Return log capital against "it is worse by the margin"; what has no label was a loss."""
+    won, lost = answers.gains, answers.losses + answers.unknown
+    n, gains, losses = float(answers.n.sum()), float(won.sum()), float(lost.sum())
+    phi = dispersion(answers.n, won - lost, difference_variance(n, gains, losses))
+    return log_bet_on_loss_below(n, gains, min(losses, n - gains), margin, phi)
+
+
+def _node_bets(pairs: _Answers, margin: float) -> float:
     """Return log capital against "no node is worse by more than the margin", evenly split.
 
     Against the margin and not against zero: nodes differ a little for every model, and the one that
     suits it least must not speak for all. Each bet is tempered by how its own node's windows
     differ; a node with too few windows to tell keeps its stake.
     """
-    counts = canary.counts
-    logs = []
-    for pairs, gains, losses in zip(
-        counts["paired"], counts["gains"], counts["losses"], strict=True
-    ):
-        if (pairs > 0).sum() < FEWEST_BLOCKS:
-            logs.append(0.0)
-            continue
-        n, won, lost = (float(part.sum()) for part in (pairs, gains, losses))
-        phi = max(1.0, design_effect(pairs, gains - losses, difference_variance(n, won, lost)))
-        logs.append(log_bet_on_loss_below(n, lost, won, -margin, phi))
-    return mean_of_bets(*logs)
-
-
-def _shadow_bet(canary: Tally, margin: float) -> float:
-    counts = canary.counts
-    unknown = np.maximum(counts["disagreed"] - counts["disagreed_labelled"], 0)
-    won, lost = counts["shadow_gains"], counts["shadow_losses"] + unknown
-    n, gains = float(counts["shadowed"].sum()), float(won.sum())
-    losses = min(float(lost.sum()), n - gains)
-    phi = dispersion(counts["shadowed"], won - lost, difference_variance(n, gains, losses))
-    return log_bet_on_loss_below(n, gains, losses, margin, phi)
+    n, gains, losses = (part.sum(1) for part in (pairs.n, pairs.gains, pairs.losses))
+    variances = difference_variances(n, gains, losses)
+    phi = np.maximum(1.0, design_effects(pairs.n, pairs.gains - pairs.losses, variances))
+    logs = log_bets_on_loss_below(n, losses, gains, margin=-margin, phi=phi)
+    return mean_of_bets(*np.where((pairs.n > 0).sum(1) >= FEWEST_BLOCKS, logs, 0.0))

@@ -20,10 +20,13 @@ def paired_finding(bet: Bet, canary: Tally, gates: Gates, outcome: Outcome) -> M
     margin = gates.accuracy.margin_pt
     seen = "accuracy" if mine is None else f"accuracy {mine:.1f} % (n={labels:.0f})"
     # With labels of other requests among them the difference of the shares is not the paired one.
-    known = theirs is not None and bet.n == labels
+    known = theirs is not None and bet.n == labels and not bet.shadowed
     champion = f"{theirs:.1f} % of its champion" if known else "its champion"
+    same = f"the same {bet.n} labelled requests"
+    if bet.shadowed:
+        same = f"the same {bet.shadowed} requests, of which they disagreed on the labelled ones"
     text = (
-        f"{seen} against {champion} on the same {bet.n} labelled requests of {bet.nodes} nodes: "
+        f"{seen} against {champion} on {same} of {bet.nodes} nodes: "
         f"{_change(bet, ('worse', 'better'))}, margin {margin:g} pt"
     )
     return _finding("accuracy", bet, gates, outcome, (mine, theirs), margin, text)

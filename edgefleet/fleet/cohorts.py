@@ -2,8 +2,10 @@
 
 A node's position is its rank within its stratum (factory x hardware) by a hash of seed and name,
 then a hash of its stratum: so a prefix spreads over strata, a larger prefix keeps every node of a
-smaller one, and a node that joins or leaves moves the others by little. The test of a canary asks
-how other draws would have looked; `order` and `redraws` are therefore one function, `_positions`.
+smaller one, and a node that joins or leaves moves the others by little. The last node of each
+production line comes after all others: a canary never holds a whole line of a factory, while there
+are other nodes. The test of a canary asks how other draws would have looked; `order` and `redraws`
+are therefore one function, `_positions`.
 """
 
 from __future__ import annotations
@@ -44,6 +46,11 @@ class Placed(Protocol):
         """Its hardware class."""
         ...
 
+    @property
+    def line(self) -> str:
+        """Its production line within the factory; empty: not known."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -52,6 +59,7 @@ class Member:
     node: str
     factory: str
     hardware: str = "any"
+    line: str = ""
 
 
 def order(nodes: Sequence[Placed], salt: str) -> tuple[str, ...]:
@@ -100,6 +108,19 @@ def _positions(nodes: Sequence[Placed], seeds: Keys) -> NDArray[np.int64]:
     for index in range(len(strata)):
         inside = np.flatnonzero(of_node == index)
         places[:, inside] = _ranks(keys[:, inside]) * len(strata) + turns[:, [index]]
+    return _lines_kept(nodes, places)
+
+
+def _lines_kept(nodes: Sequence[Placed], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places with the last node of each line behind those of no line's last."""
+    lines: dict[tuple[str, str], list[int]] = {}
+    for index, member in enumerate(nodes):
+        if member.line:
+            lines.setdefault((member.factory, member.line), []).append(index)
+    behind = places.max(initial=0) + 1
+    every = np.arange(len(places))
+    for inside in map(np.array, lines.values()):
+        places[every, inside[places[:, inside].argmax(1)]] += behind
     return places
 
 

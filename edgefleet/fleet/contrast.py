@@ -43,16 +43,15 @@ class Contrast:
 
     @property
     def beyond(self) -> bool:
-        """Whether the estimate is worse than the margin."""
-        return self.effect < -self.score.margin
+        """Whether the estimate is worse than what is still accepted."""
+        return self.effect < -self.score.alarm
 
 
 def contrast_of(score: Score, draws: Draws) -> Contrast:
     """Return the contrast of one metric over all draws."""
-    means = draws.means(score.values, score.weights)
     undone = score.values.copy()
     undone[draws.real] += score.margin
-    fine = draws.means(undone, score.weights)
+    means, fine = draws.means((score.values, undone), score.weights)
     if fine[0] > 0:
         fine[0] *= score.shrink
     weights = score.weights[draws.real]

@@ -8,6 +8,8 @@ from typing import Final
 
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.cohorts import Member
+from edgefleet.fleet.inventory import Inventory
+from edgefleet.fleet.plan import Plan
 
 DRAWS: Final = 2000
 
@@ -36,3 +38,32 @@ class Design:
     def look_at(self, window: int) -> int:
         """Return the number of the look after `window`, from 1."""
         return window - self.first_window + 1
+
+
+def design_of(
+    made: Plan,
+    inventory: Inventory,
+    was: Digest | None,
+    first_window: int,
+    pre: tuple[int, int] | None,
+) -> Design:
+    """Return the design of a plan's canary: its controls are all that was eligible with it."""
+    changes = {change.node: change for wave in made.waves for change in wave.changes}
+    seen = {view.node: view for view in inventory.nodes}
+    members = tuple(
+        # A factory may be silent just now; the draw is over all nodes that were eligible.
+        Member(node, changes[node].factory, seen[node].hardware, seen[node].line)
+        if node in seen
+        else Member(node, changes[node].factory)
+        for node in made.eligible
+    )
+    return Design(
+        nodes=members,
+        canary=tuple(change.node for change in made.waves[0].changes),
+        want=made.want,
+        was=was,
+        salt=made.salt,
+        first_window=first_window,
+        pre=pre,
+        hand_picked=made.hand_picked,
+    )

@@ -167,7 +167,7 @@ def _latency_floor(canary: Tally, gates: Gates, limit_ms: float) -> Floor:
     total = rows.sum(0)
     said = f"p99, floor {limit_ms:g} ms"
     if total.sum():
-        p99_ms = 1e3 * math.exp(log_quantiles(total[None], 0.99)[0])
+        p99_ms = 1e3 * math.exp(log_quantiles(total.cumsum()[None], 0.99)[0])
         said = f"p99 {p99_ms:.1f} ms, floor {limit_ms:g} ms"
     sizes, bad = rows.sum(1)[:, None], slower_than(rows, limit_ms / 1e3)[:, None]
     return Floor("p99", sizes, bad, _SLOW_SHARE, gates.min_requests, said, "slower")

@@ -1,10 +1,11 @@
 """The canary's gate: looked at after every window, with its error budget spent along the way.
 
 FAIL at `alpha_fail` in all: half for accuracy by pairs (or agreement), half for one max-T test of
-everything else; the whole for the latter where nobody measures accuracy. PASS: every metric is
-shown to be within its margin, each at the full `alpha_pass`, which needs no correction because all
-must hold. A metric that was proven worse fails once its estimate is beyond the margin too. What a
-look decided is kept in `GateState`: a driver that resumes has spent what its forerunner spent.
+everything else; the whole for the latter where nothing is answered by both models. PASS: every
+metric is shown to be within its margin, each at the full `alpha_pass`, which needs no correction
+because all must hold. A metric that was proven worse fails once its estimate is beyond the margin
+too. What a look decided is kept in `GateState`: a driver that resumes has spent what its forerunner
+spent.
 """
 
 from __future__ import annotations
@@ -17,24 +18,16 @@ from typing import Final
 import numpy as np
 
 from edgefleet.edge.contract import Evidence
-from edgefleet.fleet.bets import Bet, agreement_bet, errors_bet, paired_bet
+from edgefleet.fleet.bets import Bet, agreement_bet, errors_bet, paired_bet, presence_bet
 from edgefleet.fleet.bets_finding import agreement_finding, paired_finding
+from edgefleet.fleet.budget import has_bets, share_of_budget
 from edgefleet.fleet.contrast import Contrast, contrast_of, finding_of
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.finding import MetricVerdict, Outcome, Verdict, reason_of, worst
 from edgefleet.fleet.floors import floors_of, judge_floor
-from edgefleet.fleet.paths import (
-    EARLY,
-    EVENLY,
-    Draws,
-    Paths,
-    cross,
-    draws_of,
-    fresh,
-    most_extreme,
-    spent,
-)
-from edgefleet.fleet.scores import Sheet, accuracy_score, presence_score, request_scores, sheet_of
+from edgefleet.fleet.paths import Draws, Paths, cross, draws_of, fresh, most_extreme
+from edgefleet.fleet.scores import PRESENCE_MARGIN, Sheet, presence_counts, scores_of, sheet_of
+from edgefleet.fleet.tally import Tally
 from edgefleet.spec import Gates
 
 _DRIVING: Final = 3
@@ -62,6 +55,7 @@ class GateState:
     pairs_worse: bool = False
     pairs_fine: bool = False
     errors_fine: bool = False
+    presence_fine: bool = False
     passing: tuple[Passing, ...] = ()
 
 
@@ -73,6 +67,8 @@ class _Look:
     gates: Gates
     design: Design
     sheet: Sheet
+    canary: Tally
+    """Since the change, the canary's nodes alone."""
     draws: Draws
 
     @property
@@ -82,18 +78,18 @@ class _Look:
 
     def fail_budget(self) -> float:
         """Return what the re-randomisation test may have spent by now."""
-        return spent(_path_alpha(self.gates), self.number, self.gates.max_windows, EARLY)
+        return share_of_budget(self.gates, "", self.number)[0]
 
     def pass_budget(self, name: str) -> float:
         """Return what one metric's way to a PASS may have spent by now."""
-        alpha = self.gates.alpha_pass / (2 if name == "errors" else 1)
-        return spent(alpha, self.number, self.gates.max_windows, EVENLY)
+        return share_of_budget(self.gates, name, self.number)[1]
 
 
 def open_gate(design: Design, gates: Gates) -> GateState:
     """Return the state before the first look; the re-draws are computed here, once per process."""
-    _draws(design)
+    draws_for(design)
     names = [f"p{q * 100:g}" for q in gates.latency.quantiles] + ["errors"]
+    names.append("presence")
     if gates.accuracy.source == "labels":
         names.append("accuracy")
     unused = fresh(design.draws)
@@ -113,8 +109,15 @@ def look(
     too; what came late is counted in the window it belongs to. The same look taken twice spends
     nothing twice.
     """
-    sheet = sheet_of(design, evidence, window)
-    now = _Look(design.look_at(window), gates, design, sheet, _draws(design))
+    return judge(state, design, gates, sheet_of(design, evidence, window), window)
+
+
+def judge(
+    state: GateState, design: Design, gates: Gates, sheet: Sheet, window: int
+) -> tuple[GateState, Verdict]:
+    """Return the state and the verdict after `window`, from evidence that is in arrays already."""
+    canary = sheet.after.of(sheet.canary)
+    now = _Look(design.look_at(window), gates, design, sheet, canary, draws_for(design))
     state, bet = _bet(replace(state, look=max(state.look, now.number)), now)
     contrasts = _contrasts(state, now)
     state = _spend_on_fail(state, now, contrasts)
@@ -123,7 +126,6 @@ def look(
     if bet is not None:
         metrics.append(_bet_finding(state, now, bet))
     metrics.extend(_path_findings(state, now, contrasts))
-    canary = sheet.after.of(sheet.canary)
     metrics.extend(
         judge_floor(floor, gates, ready=now.ready, first=False)
         for floor in floors_of(canary, gates)
@@ -131,21 +133,17 @@ def look(
     return state, _verdict(now, tuple(metrics), _driving(now, metrics, contrasts, bet), window)
 
 
-def _draws(design: Design) -> Draws:
+def draws_for(design: Design) -> Draws:
+    """Return a design's re-draws; they are computed once per process."""
     return draws_of(design.nodes, design.canary, design.salt, design.draws)
-
-
-def _path_alpha(gates: Gates) -> float:
-    return gates.alpha_fail / (1 if gates.accuracy.source == "none" else 2)
 
 
 def _bet(state: GateState, now: _Look) -> tuple[GateState, Bet | None]:
     """Return what the bets on the canary's own pairs show; None: there are none to bet on."""
     gates, source = now.gates, now.gates.accuracy.source
-    if source == "none":
+    if not has_bets(gates):
         return state, None
-    canary = now.sheet.after.of(now.sheet.canary)
-    bet = (agreement_bet if source == "agreement" else paired_bet)(canary, gates)
+    bet = (agreement_bet if source == "agreement" else paired_bet)(now.canary, gates)
     seen = state.pairs_seen or bet.n > 0
     if source == "labels" and not seen:
         return state, None
@@ -161,10 +159,7 @@ def _bet(state: GateState, now: _Look) -> tuple[GateState, Bet | None]:
 
 
 def _contrasts(state: GateState, now: _Look) -> tuple[Contrast, ...]:
-    scores = list(request_scores(now.sheet, now.gates))
-    if now.gates.accuracy.source == "labels" and not state.pairs_seen:
-        scores.append(accuracy_score(now.sheet, now.gates))
-    scores.append(presence_score(now.sheet, now.gates))
+    scores = scores_of(now.sheet, now.gates, paired=state.pairs_seen)
     return tuple(contrast_of(score, now.draws) for score in scores)
 
 
@@ -189,10 +184,23 @@ def _spend_on_pass(state: GateState, now: _Look, contrasts: tuple[Contrast, ...]
             paths, hit = cross(way.paths, told[way.name].fine, budget)
             step = Passing(way.name, paths, hit)
         passing.append(step)
-    canary = now.sheet.after.of(now.sheet.canary)
     boundary = -math.log(now.gates.alpha_pass / 2)
-    fine = "errors" in told and errors_bet(canary, told["errors"].score.margin) >= boundary
-    return replace(state, passing=tuple(passing), errors_fine=state.errors_fine or fine)
+    fine = "errors" in told and errors_bet(now.canary, told["errors"].score.margin) >= boundary
+    heard = "presence" in told and _heard(now)
+    return replace(
+        state,
+        passing=tuple(passing),
+        errors_fine=state.errors_fine or fine,
+        presence_fine=state.presence_fine or heard,
+    )
+
+
+def _heard(now: _Look) -> bool:
+    """Say whether the canary is shown to be there where no other draw could show it."""
+    if now.draws.same <= share_of_budget(now.gates, "presence", now.gates.max_windows)[1]:
+        return False
+    came, due = (counts[now.sheet.canary] for counts in presence_counts(now.sheet))
+    return presence_bet(came, due, PRESENCE_MARGIN) >= -math.log(now.gates.alpha_pass)
 
 
 def _path_findings(
@@ -200,6 +208,7 @@ def _path_findings(
 ) -> list[MetricVerdict]:
     passed = {way.name for way in state.passing if way.passed}
     passed |= {"errors"} if state.errors_fine else set()
+    passed |= {"presence"} if state.presence_fine else set()
     told = [contrast.worse for contrast in contrasts if contrast.score.enough]
     findings = []
     for contrast in contrasts:
@@ -207,10 +216,7 @@ def _path_findings(
         outcome = Outcome.INCONCLUSIVE
         if state.proven_worse and score.enough and contrast.beyond:
             outcome = Outcome.FAIL
-        elif score.name in passed or (
-            # Being there is no promise of a model: that it is not missing more is enough.
-            score.name == "presence" and score.enough and now.ready and not contrast.beyond
-        ):
+        elif score.name in passed:
             outcome = Outcome.PASS
         here = score.weights > 0
         nodes = int(here[now.sheet.canary].sum()), int(here[now.sheet.control].sum())
@@ -226,9 +232,8 @@ def _bet_finding(state: GateState, now: _Look, bet: Bet) -> MetricVerdict:
         outcome = Outcome.FAIL
     elif state.pairs_fine:
         outcome = Outcome.PASS
-    canary = now.sheet.after.of(now.sheet.canary)
     finding = agreement_finding if now.gates.accuracy.source == "agreement" else paired_finding
-    return finding(bet, canary, now.gates, outcome)
+    return finding(bet, now.canary, now.gates, outcome)
 
 
 def _driving(

@@ -32,13 +32,22 @@ def log_bet_on_loss_below(
 
     `margin` may be negative: with gains and losses exchanged, a bet on a loss beyond it.
     """
-    stakes = STAKES / max(1.0, 1 - margin)  # no loss may take more than there is
+    one = (np.array([part], dtype=np.float64) for part in (n, gains, losses))
+    return float(log_bets_on_loss_below(*one, margin=margin, phi=np.array([phi]))[0])
+
+
+def log_bets_on_loss_below(
+    n: Floats, gains: Floats, losses: Floats, *, margin: float, phi: Floats
+) -> Floats:
+    """Return the same for several sets of samples; all of shape (sets,)."""
+    stakes = STAKES[:, np.newaxis] / max(1.0, 1 - margin)  # no loss may take more than there is
     logs = (
         gains * np.log1p(stakes * (1 + margin))
         + losses * np.log1p(-stakes * (1 - margin))
         + (n - gains - losses) * np.log1p(stakes * margin)
     )
-    return mean_of_bets(*(logs / phi))
+    mean: Floats = np.logaddexp.reduce(logs / phi, axis=0) - math.log(len(STAKES))
+    return mean
 
 
 def log_bet_on_loss(gains: float, losses: float, phi: float = 1.0) -> float:
@@ -67,17 +76,27 @@ def mean_of_bets(*logs: float) -> float:
     return float(np.logaddexp.reduce(logs) - math.log(len(logs)))
 
 
+def weighted_bets(*staked: tuple[float, float]) -> float:
+    """Return the log of what (stake, log capital) pairs come to; the stakes sum to one."""
+    return float(np.logaddexp.reduce([math.log(stake) + log for stake, log in staked]))
+
+
 def design_effect(sizes: Floats, sums: Floats, variance: float) -> float:
     """Return Pearson's chi-square per degree of freedom of block sums around the pooled mean.
 
     `sizes` and `sums` have one value for each block; 1.0 where fewer than three hold samples.
     """
-    held = sizes > 0
-    sizes, sums = sizes[held], sums[held]
-    if len(sizes) < FEWEST_BLOCKS or variance <= 0:
-        return 1.0
-    off = sums - sizes * (sums.sum() / sizes.sum())
-    return float((off * off / sizes).sum() / ((len(sizes) - 1) * variance))
+    return float(design_effects(sizes[np.newaxis], sums[np.newaxis], np.array([variance]))[0])
+
+
+def design_effects(sizes: Floats, sums: Floats, variances: Floats) -> Floats:
+    """Return the same for each row of blocks; `sizes` and `sums` have shape (rows, blocks)."""
+    held = (sizes > 0).sum(1)
+    means = sums.sum(1) / np.maximum(sizes.sum(1), 1e-12)
+    off = sums - sizes * means[:, np.newaxis]
+    spread = (off * off / np.where(sizes > 0, sizes, 1.0)).sum(1)
+    told = (held >= FEWEST_BLOCKS) & (variances > 0)
+    return np.where(told, spread / np.maximum((held - 1) * variances, 1e-12), 1.0)
 
 
 def dispersion(sizes: Floats, sums: Floats, variance: float) -> float:
@@ -92,9 +111,15 @@ def dispersion(sizes: Floats, sums: Floats, variance: float) -> float:
 
 def difference_variance(n: float, gains: float, losses: float) -> float:
     """Return the variance of one sample in {+1, 0, -1}, kept off zero."""
-    if n <= 0:
-        return _LEAST_VARIANCE
-    return max((gains + losses) / n - ((gains - losses) / n) ** 2, _LEAST_VARIANCE)
+    one = (np.array([part], dtype=np.float64) for part in (n, gains, losses))
+    return float(difference_variances(*one)[0])
+
+
+def difference_variances(n: Floats, gains: Floats, losses: Floats) -> Floats:
+    """Return the same for several sets of samples."""
+    sizes = np.maximum(n, 1e-12)
+    variance = (gains + losses) / sizes - ((gains - losses) / sizes) ** 2
+    return np.where(n > 0, np.maximum(variance, _LEAST_VARIANCE), _LEAST_VARIANCE)
 
 
 def share_variance(n: float, hits: float) -> float:

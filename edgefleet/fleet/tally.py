@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from typing import Final
@@ -36,7 +37,6 @@ _FIELDS: Final = (
     "gains",
     "losses",
 )
-_counts: Final = attrgetter(*_FIELDS)
 _LOWEST_LOG: Final = float(np.log(BOUNDS_S[0]))
 _LOG_FACTOR: Final = float(np.log(BOUNDS_S[1] / BOUNDS_S[0]))
 
@@ -52,9 +52,9 @@ class Span:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tally:
-    """Counts of nodes (rows) in windows (columns)."""
+    """Counts of nodes (rows) in windows (columns); sums are made once, when they are asked for."""
 
     counts: Mapping[str, Floats]
     seen: Flags
@@ -62,35 +62,38 @@ class Tally:
     histograms: Floats
     """Latencies over all windows, shape (nodes, BUCKETS + 1)."""
 
-    @property
+    @cached_property
     def requests(self) -> Floats:
         """Answers and failures of our own making; the senders' mistakes are not in it."""
         return self.counts["ok"] + self.errors
 
-    @property
+    @cached_property
     def errors(self) -> Floats:
         """Server errors, and requests refused because the queue was full."""
         return self.counts["server_errors"] + self.counts["refused"]
+
+    @cached_property
+    def cumulated(self) -> Floats:
+        """Latencies of this bucket or a quicker one, shape (nodes, BUCKETS + 1)."""
+        return self.histograms.cumsum(1)
 
     def of(self, rows: NDArray[np.intp]) -> Tally:
         """Return the same of some nodes."""
         counts = {name: table[rows] for name, table in self.counts.items()}
         return Tally(counts, self.seen[rows], self.histograms[rows])
 
-    def log_quantiles(self, q: float) -> Floats:
-        """Return each node's log q-quantile in seconds, 0 where nothing was counted."""
-        return log_quantiles(self.histograms, q)
 
+def log_quantiles(cumulated: Floats, q: float) -> Floats:
+    """Return the log q-quantile in seconds of each row, geometric within a bucket; 0 of nothing.
 
-def log_quantiles(histograms: Floats, q: float) -> Floats:
-    """Return the log q-quantile in seconds of each row, geometric within a bucket; 0 of nothing."""
-    summed = histograms.cumsum(1)
-    total = summed[:, -1]
+    `cumulated`: histograms summed from the quickest bucket on, shape (rows, BUCKETS + 1).
+    """
+    total = cumulated[:, -1]
     rank = q * total
-    bucket = (summed < rank[:, np.newaxis]).sum(1).clip(0, BUCKETS)
-    rows = np.arange(len(histograms))
-    inside = histograms[rows, bucket]
-    before = summed[rows, bucket] - inside
+    bucket = (cumulated < rank[:, np.newaxis]).sum(1).clip(0, BUCKETS)
+    rows = np.arange(len(cumulated))
+    before = np.where(bucket > 0, cumulated[rows, bucket - 1], 0.0)
+    inside = cumulated[rows, bucket] - before
     part = (rank - before) / np.maximum(inside, 1)
     return np.where(total > 0, _LOWEST_LOG + _LOG_FACTOR * (bucket - 1 + part), 0.0)
 
@@ -103,8 +106,15 @@ def slower_than(histograms: Floats, limit_s: float) -> Floats:
     return slower
 
 
-def tally(evidence: Mapping[str, Sequence[Evidence]], spans: Sequence[Span]) -> Tally:
-    """Return the counts of each span's node; the columns run from the earliest to the latest."""
+def tally(
+    evidence: Mapping[str, Sequence[Evidence]],
+    spans: Sequence[Span],
+    fields: Sequence[str] = _FIELDS,
+) -> Tally:
+    """Return the counts of each span's node; the columns run from the earliest to the latest.
+
+    `fields`: at least two, by their names in a record.
+    """
     first = min((span.first for span in spans), default=0)
     width = max(0, max((span.last for span in spans), default=-1) - first + 1)
     cells: list[int] = []
@@ -121,12 +131,12 @@ def tally(evidence: Mapping[str, Sequence[Evidence]], spans: Sequence[Span]) -> 
                     rows.append(row)
                     counted.append(record)
     shape = (len(spans), width)
-    flat = np.fromiter(chain.from_iterable(map(_counts, counted)), np.int64)
-    columns = flat.reshape(-1, len(_FIELDS)).T
+    flat = np.fromiter(chain.from_iterable(map(attrgetter(*fields), counted)), np.int64)
+    columns = flat.reshape(-1, len(fields)).T
     where = np.array(cells, dtype=np.int64)
     counts = {
         name: np.bincount(where, column, width * len(spans)).reshape(shape).astype(np.float64)
-        for name, column in zip(_FIELDS, columns, strict=True)
+        for name, column in zip(fields, columns, strict=True)
     }
     return Tally(counts, seen, _histograms(counted, rows, len(spans)))
 

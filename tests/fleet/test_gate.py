@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgefleet.edge.contract import Digest, Evidence
 from edgefleet.fleet.verdict import GateState, Outcome, Verdict, look, open_gate
-from edgefleet.spec import AccuracyGate, Floors
+from edgefleet.spec import AccuracyGate, ErrorGate, Floors, LatencyGate
 from tests.fleet.simulated import FIRST, WANT, World, design, evidence, gates, soak
 
 SHORT = gates(max_windows=20, pre_windows=15)
@@ -312,3 +312,23 @@ def test_the_worst_nodes_are_named_first() -> None:
     seen |= changed(seen, plan.canary[2:], server_errors=0)
     verdict = soak(world, gates(floors=Floors(error_rate=0.5)), plan=plan, seen=seen).verdict
     assert set(verdict.driving[:2]) == set(plan.canary[:2])
+
+
+def test_in_a_fleet_of_four_nodes_being_there_is_shown_by_the_canary_alone() -> None:
+    small = World(nodes=4, factories=2, canary=2, paired=30, requests=200, offline=0.0)
+    rules = gates(
+        latency=LatencyGate(quantiles=()),  # no other draw could show anything about it
+        errors=ErrorGate(margin_pt=5.0),
+        accuracy=AccuracyGate(margin_pt=10.0),
+    )
+    assert soak(small, rules).outcome is Outcome.PASS
+    plan = design(small)
+    seen = {
+        node: tuple(
+            record
+            for record in records
+            if node not in plan.canary or record.window < FIRST or record.window % 2
+        )
+        for node, records in evidence(small, plan).items()
+    }
+    assert soak(small, rules, plan=plan, seen=seen).outcome is not Outcome.PASS

@@ -1,0 +1,64 @@
+"""`make calibration`: simulate every scenario, write docs/calibration.md and its pictures.
+
+What was simulated before, with the same code, is taken from the folder `.calibration`: an
+interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+from edgefleet.machine import cpu
+from tests.calibration.cells import Cell, cells
+from tests.calibration.page import PAGE, draw, page
+from tests.calibration.runs import JUDGES, Ended, runs_of
+
+COUNTS: Final = {"equal": 2000, "margin": 2000, "power": 300}
+PEERS: Final = 300
+STAGES: Final = (100, 300, 1000)
+FULL: Final = 5
+"""Times as many with `--full`."""
+
+
+def asked() -> argparse.Namespace:
+    """Return what the command line says."""
+    parser = argparse.ArgumentParser(prog="make calibration ARGS=...", description=__doc__)
+    parser.add_argument("--full", action="store_true", help=f"{FULL} times as many runs")
+    parser.add_argument("--runs", type=int, help="so many runs of each scenario, for a first look")
+    parser.add_argument("--folder", type=Path, default=Path(".calibration"), help="of the runs")
+    return parser.parse_args()
+
+
+def count_of(cell: Cell, judge: str, options: argparse.Namespace) -> int:
+    """Return how many runs a cell gets; none: a judge that has nothing to look at."""
+    if judge != "edgefleet" and cell.plant.source == "pairs":
+        return 0
+    usual = COUNTS[cell.kind] if judge == "edgefleet" else PEERS
+    return options.runs or usual * (FULL if options.full else 1)
+
+
+def simulated(options: argparse.Namespace) -> dict[tuple[str, str], list[Ended]]:
+    """Return the runs by cell and judge; everything a little, then more: it may be interrupted."""
+    found = {}
+    for most in (*STAGES, COUNTS["equal"] * FULL):
+        for judge in JUDGES:
+            for cell in cells():
+                count = min(count_of(cell, judge, options), most)
+                if count:
+                    found[cell.name, judge] = runs_of(cell, judge, count, options.folder)
+    return found
+
+
+def main() -> None:
+    """Simulate, and write the page and its pictures."""
+    found = simulated(asked())
+    PAGE.write_text(page(found, cpu()), encoding="utf-8")
+    for path, svg in draw(found).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(svg, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
