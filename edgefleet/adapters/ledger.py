@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from edgefleet.adapters.ledger_database import Database
 from edgefleet.adapters.ledger_rows import (
     equal,
     find,
@@ -24,17 +25,19 @@ from edgefleet.adapters.ledger_rows import (
     write_line,
 )
 from edgefleet.adapters.ledger_schema import (
-    Database,
     buckets,
     documents,
     journal,
     releases,
+    watches,
     workloads,
 )
 from edgefleet.errors import Conflict, Fenced
+from edgefleet.fleet.drivers import Lease
 from edgefleet.fleet.pacing import Bucket, take
 from edgefleet.fleet.release import Phase, Release, Signal, advance
 from edgefleet.ports import Admission, Entry
+from edgefleet.spec import On
 
 BURST = 1.0
 """Starts that a bucket saves up: pulls are paced one by one, never in volleys."""
@@ -200,6 +203,23 @@ class SqlLedger:
         with self._database.reading() as connection:
             return {int(number): bytes(body) for number, body in connection.execute(query)}
 
+    # --- registrations ----------------------------------------------------------------------------
+
+    def past(self, workload: str, model: str, on: On) -> int | None:
+        """Return the version up to which none is released by itself; None: never watched so far."""
+        key = {"workload": workload, "model": model, "trigger": on}
+        query = select(watches.c.past).where(*equal(watches, key))
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def set_past(self, workload: str, model: str, on: On, version: int) -> None:
+        """Record it; it never goes down."""
+        key = {"workload": workload, "model": model, "trigger": on}
+        self._make_row(watches, **key, past=version)
+        lower = (*equal(watches, key), watches.c.past < version)
+        with self._database.writing() as connection:
+            connection.execute(update(watches).where(*lower).values(past=version))
+
     # --- leases and buckets -----------------------------------------------------------------------
 
     def acquire(self, workload: str, holder: str, now: datetime, lease_s: float) -> int:
@@ -238,6 +258,15 @@ class SqlLedger:
             connection.execute(
                 update(workloads).where(*equal(workloads, held)).values(holder="", expires_at=None)
             )
+
+    def leases(self) -> Mapping[str, Lease]:
+        """Return the lease of every workload that has one, or had."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(workloads)).mappings()
+            return {
+                row["workload"]: Lease(row["holder"], row["epoch"], row["expires_at"])
+                for row in rows
+            }
 
     def take_start(self, factory: str, starts_per_min: float, now: datetime) -> bool:
         """Take a pull's start from the factory's token bucket, shared by all workloads."""

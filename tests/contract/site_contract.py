@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import pytest
@@ -43,6 +44,8 @@ class Bench:
     cut: Callable[[str], None] | None = None
     """Cut a node's link, None where the site cannot be made to."""
     mend: Callable[[str], None] | None = None
+    without_images: Callable[[], AbstractContextManager[None]] = nullcontext
+    """While it lasts, no image gets to a node: for sites whose nodes fetch what they lack."""
     epochs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def view(self, node: str) -> NodeView:
@@ -241,15 +244,17 @@ class SiteContract:
     ) -> None:
         # Not a Conflict: `was` holds. The order stands, and the snapshot says what it waits for.
         bench.serve(node, bench.old)
-        bench.site.apply(bench.change(node, bench.new, bench.old))
-        view = bench.settle(node, lambda view: view.problem != "")
+        with bench.without_images():
+            bench.site.apply(bench.change(node, bench.new, bench.old))
+            view = bench.settle(node, lambda view: view.problem != "")
         assert view.ordered == bench.new
         assert view.serves(bench.old)
 
     def test_a_package_that_arrives_after_its_order_serves(self, bench: Bench, node: str) -> None:
         bench.serve(node, bench.old)
-        bench.site.apply(bench.change(node, bench.new, bench.old))
-        bench.settle(node, lambda view: view.problem != "")
+        with bench.without_images():
+            bench.site.apply(bench.change(node, bench.new, bench.old))
+            bench.settle(node, lambda view: view.problem != "")
         bench.bring(node, bench.new)
         assert bench.settle(node, serves(bench.new)).problem == ""
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
-import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
 
 from edgefleet.adapters.ledger import SqlLedger
-from edgefleet.adapters.ledger_schema import metadata
 from edgefleet.adapters.memory.kill import watched
 from edgefleet.errors import Conflict, Fenced, Refused, Unreachable
+from edgefleet.fleet.drivers import Lease
 from edgefleet.fleet.release import NEXT, Phase, Release, Signal
 from edgefleet.ports import Admission, Ledger
+from tests.postgres import Postgres
 
 NOW = datetime(2026, 1, 5, 6, tzinfo=UTC)
-MORE = os.environ.get("EDGEFLEET_TEST_LEDGER_URL", "")
-"""A database of another kind to hold to the same contract, emptied; nothing: SQLite alone."""
+DATABASES = itertools.count()
 
 
 def asked(version: str = "7", workload: str = "defects", attempt: str = "") -> Admission:
@@ -35,14 +32,12 @@ def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-@pytest.fixture(params=["sqlite", *(["other"] if MORE else [])])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/new/ledger.db"
-    emptied = create_engine(MORE)
-    metadata.drop_all(emptied)
-    emptied.dispose()
-    return MORE
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.database(f"ledger_{next(DATABASES)}")
 
 
 @pytest.fixture
@@ -189,6 +184,7 @@ WAY_TO: dict[Phase, tuple[Signal, ...]] = {
     Phase.CANARY: (Signal.DONE,) * 4,
     Phase.SOAKING: (Signal.DONE,) * 5,
     Phase.ROLLING: (*(Signal.DONE,) * 5, Signal.PASSED),
+    Phase.CONFIRMING: (*(Signal.DONE,) * 5, Signal.ASK),
     Phase.HELD: (*(Signal.DONE,) * 5, Signal.UNSURE),
     Phase.REVERTING: (*(Signal.DONE,) * 5, Signal.FAILED),
 }
@@ -223,6 +219,20 @@ def test_a_document_is_replaced_by_its_key_and_listed_by_number(
     assert ledger.get(name, "evidence", 2) == b"TWO"
     assert ledger.get(name, "evidence", 1) is None
     assert ledger.all(name, "verdict") == {}
+
+
+# --- registrations --------------------------------------------------------------------------------
+
+
+def test_what_is_past_is_kept_for_each_way_of_asking_and_never_goes_down(ledger: Ledger) -> None:
+    assert ledger.past("defects", "net", "any") is None
+    ledger.set_past("defects", "net", "any", 5)
+    ledger.set_past("defects", "net", "any", 3)
+    assert ledger.past("defects", "net", "any") == 5
+    ledger.set_past("defects", "net", "any", 8)
+    assert ledger.past("defects", "net", "any") == 8
+    assert ledger.past("defects", "net", "tag") is None
+    assert ledger.past("others", "net", "any") is None
 
 
 # --- leases ---------------------------------------------------------------------------------------
@@ -280,34 +290,50 @@ def test_starts_are_paced_per_factory_one_by_one(ledger: Ledger) -> None:
     assert not ledger.take_start("north", 6, later(3600))
 
 
+def test_leases_are_shown_with_who_holds_them_and_until_when(ledger: Ledger) -> None:
+    assert ledger.leases() == {}
+    ledger.admit(asked(), NOW)
+    assert ledger.leases() == {"defects": Lease("", 0, None)}
+    epoch = ledger.acquire("defects", "me", NOW, 10)
+    ledger.acquire("sounds", "you", NOW, 30)
+    shown = ledger.leases()
+    assert shown["defects"] == Lease("me", epoch, later(10))
+    assert shown["sounds"].expires_at == later(30)
+    ledger.leave("defects", "me", epoch)
+    assert ledger.leases()["defects"] == Lease("", epoch, None)
+
+
 # --- many at once ---------------------------------------------------------------------------------
 
 
 def admit_once(url: str, number: int) -> tuple[str, bool]:
-    release, made = SqlLedger(url).admit(asked(), later(number))
+    with closing(SqlLedger(url)) as ledger:
+        release, made = ledger.admit(asked(), later(number))
     return release.release_id, made
 
 
 def admit_own(url: str, number: int) -> tuple[str, bool]:
-    release, made = SqlLedger(url).admit(asked(str(number)), later(number))
+    with closing(SqlLedger(url)) as ledger:
+        release, made = ledger.admit(asked(str(number)), later(number))
     return release.release_id, made
 
 
 def acquire_once(url: str, number: int) -> tuple[str, bool]:
-    try:
-        epoch = SqlLedger(url).acquire("defects", f"driver-{number}", NOW, 10)
-    except Conflict:
-        return "", False
+    with closing(SqlLedger(url)) as ledger:
+        try:
+            epoch = ledger.acquire("defects", f"driver-{number}", NOW, 10)
+        except Conflict:
+            return "", False
     return str(epoch), True
 
 
 def write_much(url: str, number: int) -> tuple[str, bool]:
-    ledger = SqlLedger(url)
-    release, made = ledger.admit(asked(workload=f"job-{number}"), NOW)
-    for n in range(10):
-        ledger.put(release.release_id, "evidence", n, b"x" * 2000, 0)
-        ledger.note(release.release_id, f"line {n}", NOW)
-        ledger.take_start("north", 30, NOW)
+    with closing(SqlLedger(url)) as ledger:
+        release, made = ledger.admit(asked(workload=f"job-{number}"), NOW)
+        for n in range(10):
+            ledger.put(release.release_id, "evidence", n, b"x" * 2000, 0)
+            ledger.note(release.release_id, f"line {n}", NOW)
+            ledger.take_start("north", 30, NOW)
     return release.release_id, made
 
 
@@ -355,29 +381,20 @@ def test_of_two_that_want_a_lease_one_gets_it(crowd: Executor, url: str) -> None
 
 def test_writers_wait_for_each_other_and_lose_nothing(crowd: Executor, url: str) -> None:
     answers = all_at_once(crowd, write_much, url, 8)
-    ledger = SqlLedger(url)
-    for release_id, _ in answers:
-        assert len(ledger.all(release_id, "evidence")) == 10
-        assert len(ledger.journal(release_id)) == 11
+    with closing(SqlLedger(url)) as ledger:
+        for release_id, _ in answers:
+            assert len(ledger.all(release_id, "evidence")) == 10
+            assert len(ledger.journal(release_id)) == 11
 
 
 # --- the file, and what it stands on --------------------------------------------------------------
 
 
-def test_a_ledger_outlives_its_process(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/ledger.db"
-    made, _ = SqlLedger(url).admit(asked(), NOW)
-    assert SqlLedger(url).release(made.release_id) == made
-
-
-def test_a_ledger_of_a_newer_edgefleet_is_refused(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/ledger.db"
-    SqlLedger(url).releases()
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
-        connection.execute("UPDATE schema_version SET version = 99")
-    connection.close()
-    with pytest.raises(Refused, match="version 99, this edgefleet knows 1"):
-        SqlLedger(url).releases()
+def test_a_ledger_outlives_its_process(url: str) -> None:
+    with closing(SqlLedger(url)) as before:
+        made, _ = before.admit(asked(), NOW)
+    with closing(SqlLedger(url)) as after:
+        assert after.release(made.release_id) == made
 
 
 def test_a_file_that_is_no_database_is_unreachable_and_a_memory_url_refused(
@@ -393,13 +410,6 @@ def test_a_file_that_is_no_database_is_unreachable_and_a_memory_url_refused(
 def test_naive_times_are_no_times(ledger: Ledger) -> None:
     with pytest.raises(Exception, match="has no zone"):
         ledger.admit(asked(), NOW.replace(tzinfo=None))
-
-
-def test_the_schema_is_also_postgresql() -> None:
-    for table in metadata.sorted_tables:
-        text = str(CreateTable(table).compile(dialect=postgresql.dialect()))
-        assert f"CREATE TABLE {table.name}" in text
-        assert "DATETIME" not in text
 
 
 def test_a_driver_killed_after_a_move_finds_it_done(ledger: Ledger, release: Release) -> None:

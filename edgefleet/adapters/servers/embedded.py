@@ -1,6 +1,9 @@
-"""The programs of the embedded default: Prefect's server and worker, and MLflow, on SQLite.
+"""The programs of the embedded default: Prefect's server and worker, and MLflow.
 
-Prefect is started as a program and never imported: adapters do not know it.
+Each keeps its state in an SQLite file below the home, or in a database of its own on a PostgreSQL
+server. That database's URL reaches it by its environment, never by its arguments, which everybody
+on the machine can read. Prefect is started as a program and never imported: adapters do not know
+it.
 """
 
 from __future__ import annotations
@@ -8,11 +11,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import edgefleet
 from edgefleet.adapters.servers.program import Program
+
+if TYPE_CHECKING:
+    from edgefleet.adapters.servers.postgres import PostgresServer
 
 ROOT: Final = Path(edgefleet.__file__).resolve().parents[1]
 """Where `flows/` and prefect.yaml are: the worker's folder, so that dotted entry points load."""
@@ -37,8 +43,9 @@ def prefect_settings(home: Path) -> Mapping[str, str]:
     }
 
 
-def prefect_server(home: Path) -> Program:
+def prefect_server(home: Path, postgres: PostgresServer | None = None) -> Program:
     """Return Prefect's server with its pages; its SQLite file lies in PREFECT_HOME."""
+    url = postgres.prefect if postgres else ""
     return Program(
         name="prefect",
         argv=python("prefect server start --host 127.0.0.1 --port {port}"),
@@ -51,8 +58,12 @@ def prefect_server(home: Path) -> Program:
             # The first pages have a Resume button in sight; the second ones hide it in a menu.
             "PREFECT_SERVER_UI_V2_ENABLED": "false",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            # Prefect's own clean-up: events after 7 days, runs with their logs after 90.
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(90 * 24 * 3600),
             # SQLite has one writer: under load an answer may take longer than the default 10 s.
             "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
+            **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}),
         },
         ready_urls=("http://127.0.0.1:{port}/api/health",),
         endpoints={
@@ -62,8 +73,23 @@ def prefect_server(home: Path) -> Program:
     )
 
 
-def prefect_worker(home: Path, pool: str = "edgefleet", root: Path = ROOT) -> Program:
+def prefect_worker(
+    home: Path,
+    pool: str = "edgefleet",
+    root: Path = ROOT,
+    postgres: PostgresServer | None = None,
+) -> Program:
     """Return a worker of a process pool, which it creates if it is missing."""
+    on_postgres = (
+        {
+            # Its flows open the ledger there.
+            "EDGEFLEET_POSTGRES_URL": postgres.url.render_as_string(hide_password=False),
+            # So Prefect answers while its database is away; the client would take it as final.
+            "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
+        }
+        if postgres
+        else {}
+    )
     return Program(
         name="worker",
         argv=(
@@ -80,6 +106,7 @@ def prefect_worker(home: Path, pool: str = "edgefleet", root: Path = ROOT) -> Pr
             "PREFECT_WORKER_WEBSERVER_PORT": "{port}",
             "EDGEFLEET_HOME": str(home.resolve()),
             "EDGEFLEET_ROOT": str(root),
+            **on_postgres,
         },
         # It is healthy a moment before it has made its pool, and the pool outlives the worker.
         ready_urls=("http://127.0.0.1:{port}/health", f"{{prefect_api}}/work_pools/{quote(pool)}"),
@@ -87,7 +114,7 @@ def prefect_worker(home: Path, pool: str = "edgefleet", root: Path = ROOT) -> Pr
     )
 
 
-def mlflow_server(home: Path) -> Program:
+def mlflow_server(home: Path, postgres: PostgresServer | None = None) -> Program:
     """Return MLflow with its SQLite file and its artifacts below the home."""
     folder = home.resolve() / "mlflow"
     return Program(
@@ -95,13 +122,15 @@ def mlflow_server(home: Path) -> Program:
         argv=(
             *python("mlflow server --host 127.0.0.1 --port {port} --workers 1 --serve-artifacts"),
             *("--allowed-hosts", "127.0.0.1:{port},localhost:{port}"),
-            *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
             *("--artifacts-destination", str(folder / "artifacts")),
         ),
         cwd=home.resolve(),
         env={
             **_QUIET,
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_BACKEND_STORE_URI": (
+                postgres.mlflow if postgres else f"sqlite:///{folder}/mlflow.db"
+            ),
             # Jobs are for evaluating language models: eight more processes, and half a minute
             # until they have ended.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -111,6 +140,15 @@ def mlflow_server(home: Path) -> Program:
     )
 
 
-def embedded(home: Path, pool: str = "edgefleet", root: Path = ROOT) -> tuple[Program, ...]:
+def embedded(
+    home: Path,
+    pool: str = "edgefleet",
+    root: Path = ROOT,
+    postgres: PostgresServer | None = None,
+) -> tuple[Program, ...]:
     """Return Prefect's server, its worker, and MLflow."""
-    return prefect_server(home), mlflow_server(home), prefect_worker(home, pool, root)
+    return (
+        prefect_server(home, postgres),
+        mlflow_server(home, postgres),
+        prefect_worker(home, pool, root, postgres),
+    )
