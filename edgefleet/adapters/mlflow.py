@@ -31,16 +31,18 @@ from edgefleet.adapters.mlflow_submission import (
 )
 from edgefleet.edge.contract import MODEL_FILE, Card
 from edgefleet.errors import Refused, Unreachable
+from edgefleet.fleet.trigger import CANDIDATE, RELEASE_TAG, REQUESTED
 from edgefleet.ports import ModelVersion
+from edgefleet.spec import On
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as Registered
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT: Final = "edgefleet"
-RELEASE_TAG: Final = "edgefleet.release"
 CONTENT_TAG: Final = "edgefleet.content"
 FILES_TAG: Final = "edgefleet.files"
+_PAGE: Final = 200
 _TAG_CHARS: Final = 5000
 """MLflow refuses longer values."""
 
@@ -72,18 +74,28 @@ class MlflowModels:
             aliases = self._aliases(model)
             if aliases is None:
                 return ()
-            found: list[Registered] = []
-            token = None
-            while True:
-                page = self._client.search_model_versions(
-                    f"name='{model}'", max_results=200, page_token=token
-                )
-                found += page
-                token = page.token
-                if not token:
-                    break
-        newest_first = sorted(found, key=lambda one: int(one.version), reverse=True)
-        return tuple(_version(one, aliases) for one in newest_first)
+            found = self._found(f"name='{model}'")
+        return tuple(_version(one, aliases) for one in found)
+
+    def asking(self, model: str, on: On, after: int | None) -> tuple[ModelVersion, ...]:
+        """Return the versions that ask for a release in that way, oldest first: one request.
+
+        One more for each 200 that ask at once.
+        """
+        with self._asking(f"registrations of model {model}"):
+            if on == "alias":
+                alias = (self._aliases(model) or {}).get(CANDIDATE)
+                found = [self._client.get_model_version(model, alias)] if alias else []
+            elif on == "tag":
+                found = self._found(f"name='{model}' AND tags.`{RELEASE_TAG}`='{REQUESTED}'")
+            else:
+                # The tag comes with the version itself; without it nothing could be fetched.
+                complete = f"name='{model}' AND tags.`{CONTENT_TAG}` LIKE '%'"
+                if after is None:
+                    found = self._found(complete, newest=1)
+                else:
+                    found = self._found(f"{complete} AND version_number > {after}")
+        return tuple(_version(one, {}) for one in reversed(found))
 
     def register(self, folder: Path, metrics: Mapping[str, float]) -> ModelVersion:
         """Register a checked submission folder; the same content again is the version it has.
@@ -102,7 +114,7 @@ class MlflowModels:
                 tags = {CONTENT_TAG: identity, FILES_TAG: json.dumps(files, sort_keys=True)}
                 version = self._store(folder, card, metrics, tags)
             if not same or RELEASE_TAG not in same[-1].tags:
-                self._client.set_model_version_tag(card.model, version, RELEASE_TAG, "requested")
+                self._client.set_model_version_tag(card.model, version, RELEASE_TAG, REQUESTED)
             made = self._client.get_model_version(card.model, version)
             return _version(made, self._aliases(card.model) or {})
 
@@ -162,6 +174,22 @@ class MlflowModels:
             if error.get_http_status_code() == _GONE:
                 return None
             raise
+
+    def _found(self, wanted: str, newest: int | None = None) -> list[Registered]:
+        """Return the versions of a search, newest first; all pages of it, or so many versions."""
+        found: list[Registered] = []
+        token = None
+        while True:
+            page = self._client.search_model_versions(
+                wanted,
+                max_results=newest or _PAGE,
+                order_by=["version_number DESC"],
+                page_token=token,
+            )
+            found += page
+            token = page.token
+            if not token or newest:
+                return found
 
     def _store(
         self, folder: Path, card: Card, metrics: Mapping[str, float], tags: Mapping[str, str]
