@@ -1,4 +1,4 @@
-"""AWAITING: a person's yes in Prefect's UI, bound to the hash of the plan that was shown.
+"""AWAITING and CONFIRMING: a person's yes in Prefect's UI, bound to the plan that was shown.
 
 No process waits: the flow run is suspended, and resumed by a click on its form. Prefect does not
 record who clicked; the typed name is a record, not a proof.
@@ -6,20 +6,22 @@ record who clicked; the typed name is a record, not a proof.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Literal
 
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 
-from edgefleet.fleet.approval import ApprovalRequest, Decision
+from edgefleet.fleet.approval import ApprovalRequest, Decision, request_for
 from edgefleet.fleet.plan import Plan, outdated
 from edgefleet.fleet.preflight import Preflight
 from edgefleet.fleet.release import Phase, Signal
 from edgefleet.model.qualify import Qualification
-from edgefleet.report.form import approval_form
+from edgefleet.report.form import approval_form, confirmation_form
 from edgefleet.wiring import world
-from tasks.records import Drive, latest, needed
+from flows.soak import Look
+from tasks.records import Drive, approved_plan, latest, needed
 from tasks.sites import take_inventory
 
 
@@ -39,41 +41,76 @@ def await_approval(drive: Drive) -> None:
     request = latest(drive.release_id, "approval", ApprovalRequest)
     assert request is not None  # noqa: S101 - PLANNED stores it in the step that leads here
     number, asked = request
-    decision = drive.recall("decision", number, Decision) or _asked(drive, number, asked)
-    drive.keep("decision", number, decision)
-    made = needed(drive.release_id, "plan", number, Plan)
+
+    def ask() -> Decision:
+        if drive.spec.approval.before_rollout == "auto":
+            said, now = "approval.before_rollout is auto", world().clock.now()
+            return Decision("approve", "the spec", said, asked.plan_hash, now)
+        return _asked(asked, f"approval-{number}", _form(drive, number, asked))
+
+    decision = _decided(drive, "decision", number, ask)
     if decision.decision == "reject":
         drive.move(Phase.AWAITING, Signal.REJECTED, decision.in_words)
         return
+    made = needed(drive.release_id, "plan", number, Plan)
     stale = outdated(made, take_inventory(drive.release.workload))
     signal = Signal.OUTDATED if stale else Signal.DONE
     drive.move(Phase.AWAITING, signal, f"plan out of date: {stale}" if stale else decision.in_words)
 
 
-def _asked(drive: Drive, number: int, asked: ApprovalRequest) -> Decision:
+def await_confirmation(drive: Drive) -> None:
+    """Ask whether the fleet may follow the canary; without a yes the canary goes back."""
+    made = approved_plan(drive.release_id)
+    asked = drive.recall("confirmation", 0, ApprovalRequest)
+    if asked is None:
+        asked = request_for(made, drive.spec.approval, world().clock.now())
+        drive.keep("confirmation", 0, asked)
+
+    def ask() -> Decision:
+        return _asked(asked, "confirmation", _verdict_form(drive, made, asked))
+
+    decision = _decided(drive, "confirmed", 0, ask)
+    signal = Signal.DONE if decision.decision == "approve" else Signal.REJECTED
+    drive.move(Phase.CONFIRMING, signal, decision.in_words)
+
+
+def _decided(drive: Drive, kind: str, number: int, ask: Callable[[], Decision]) -> Decision:
+    """Return the answer that a killed driver has left, else ask; either way it is kept."""
+    decision = drive.recall(kind, number, Decision) or ask()
+    drive.keep(kind, number, decision)
+    return decision
+
+
+def _asked(asked: ApprovalRequest, key: str, form_text: str) -> Decision:
+    """Suspend the run until somebody answers; past the deadline the answer is a no."""
     now = world().clock.now()
-    plan = asked.plan_hash
-    if drive.spec.approval.before_rollout == "auto":
-        return Decision("approve", "the spec", "approval.before_rollout is auto", plan, now)
     if now >= asked.deadline:
-        return Decision("reject", "the deadline", f"no answer by {asked.deadline}", plan, now)
+        late = f"no answer by {asked.deadline}"
+        return Decision("reject", "the deadline", late, asked.plan_hash, now)
     form = suspend_flow_run(
-        wait_for_input=ApprovalForm.with_initial_data(
-            description=form_text(drive, number, asked.deadline)
-        ),
-        key=f"approval-{number}",
+        wait_for_input=ApprovalForm.with_initial_data(description=form_text),
+        key=key,
         timeout=int((asked.deadline - now + timedelta(hours=1)).total_seconds()),
     )
-    return Decision(form.decision, form.name, form.comment, plan, world().clock.now())
+    at = world().clock.now()
+    return Decision(form.decision, form.name, form.comment, asked.plan_hash, at)
 
 
-def form_text(drive: Drive, number: int, deadline: datetime) -> str:
+def _form(drive: Drive, number: int, asked: ApprovalRequest) -> str:
     """Return what the form shows above its fields, in markdown."""
-    release_id = drive.release_id
+    release_id, workload = drive.release_id, drive.spec.workload
     return approval_form(
         drive.release,
         needed(release_id, "qualification", 0, Qualification),
         needed(release_id, "plan", number, Plan),
         needed(release_id, "preflight", number, Preflight),
-        deadline,
+        drive.spec.prepull,
+        [r for r in world().ledger.releases(workload) if not r.live],
+        asked.deadline,
     )
+
+
+def _verdict_form(drive: Drive, made: Plan, asked: ApprovalRequest) -> str:
+    found = latest(drive.release_id, "look", Look)
+    assert found is not None  # noqa: S101 - a canary passes by its last look
+    return confirmation_form(drive.release, made, found[1].verdict, asked.deadline)

@@ -21,6 +21,8 @@ LONGEST_WAIT_S: Final = 180.0
 """A window is looked at when 90 % of the online nodes have reported it, or after three minutes."""
 AGAIN: Final = 5
 """Windows before the newest that are read again, for labels that came late."""
+ALL_AGAIN: Final = 10
+"""Every so many windows all are read again: a node that was cut off tells later what it did."""
 _GRACE: Final = 0.25
 """Share of a window that nodes are given to close and write it."""
 
@@ -43,14 +45,19 @@ def begun_book(drive: Drive, after: int) -> Book:
     return entered({}, reading)
 
 
-def next_look(drive: Drive, made: Plan, gates: Gates, book: Book, last: int) -> tuple[int, Book]:
-    """Wait for a window after `last`; return its number and the book with it."""
+def next_look(
+    drive: Drive, made: Plan, gates: Gates, book: Book, due: int, first: int
+) -> tuple[int, Book]:
+    """Wait until a window is over, `due` or a later one; return its number and the book with it.
+
+    `first`: the first window that concerns whoever looks.
+    """
     clock = world().clock
-    window = max(last + 1, current_window(gates) - 1)
+    window = max(due, current_window(gates) - 1)
     over_s = (window + 1 + _GRACE) * gates.window_s
     clock.sleep(max(over_s - clock.now().timestamp(), 0.0))
     while True:
-        reading = _read(drive, window - 1 - AGAIN)
+        reading = _read(drive, _after(window, due, first))
         online = [n for n in made.eligible if n in reading.records]
         waited_s = clock.now().timestamp() - over_s
         wait_s = min(LONGEST_WAIT_S, 3 * gates.window_s)
@@ -59,6 +66,13 @@ def next_look(drive: Drive, made: Plan, gates: Gates, book: Book, last: int) -> 
         clock.sleep(gates.window_s * _GRACE)
     drive.keep("reading", window, reading)
     return window, entered(book, reading)
+
+
+def _after(window: int, due: int, first: int) -> int:
+    if window % ALL_AGAIN == 0:
+        return first - 1
+    # To the window that was due at least: a driver may have been away, or a person been asked.
+    return min(window - AGAIN, due) - 1
 
 
 def _read(drive: Drive, after: int) -> Reading:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from edgefleet.fleet.approval import ApprovalRequest
-from edgefleet.fleet.book import labels_per_window
+from edgefleet.edge.contract import Digest
+from edgefleet.fleet.approval import ApprovalRequest, request_for
+from edgefleet.fleet.book import usual_of
+from edgefleet.fleet.design import design_of
 from edgefleet.fleet.inventory import Inventory
+from edgefleet.fleet.needs import Package, needs_of
 from edgefleet.fleet.plan import Plan, make_plan, plan_hash
 from edgefleet.fleet.plan_text import plan_table
-from edgefleet.fleet.preflight import Preflight, first_preflight, preflight
+from edgefleet.fleet.preflight import Preflight, first_preflight, preflight, refuse_impossible
 from edgefleet.fleet.release import Phase, Signal
+from edgefleet.fleet.replay import replayed
 from edgefleet.ports import Image
 from edgefleet.spec import Spec
 from edgefleet.wiring import world
@@ -37,33 +40,40 @@ def plan(release_id: str, epoch: int) -> None:
         spec,
         current,
         inventory,
-        image.digest,
+        Package(image.digest, model_bytes, needs_of(image.annotations)),
         champion.digest if champion else None,
-        model_bytes,
         now,
     )
     size = len(made.waves[0].changes)
     if made.first:
         outlook = first_preflight(spec.gates, size)
     else:
-        outlook = preflight(spec.gates, size, _labels(spec, inventory))
+        outlook = _outlook(spec, made, inventory, champion.digest if champion else None)
     before = latest(release_id, "approval", ApprovalRequest)
     number = 1 if before is None else before[0] + 1
     drive.keep("plan", number, made)
     drive.keep("preflight", number, outlook)
-    deadline = now + timedelta(hours=spec.approval.timeout_h)
-    drive.keep("approval", number, ApprovalRequest(plan_hash(made), now, deadline))
+    drive.keep("approval", number, request_for(made, spec.approval, now))
     show(made, outlook)
     drive.move(Phase.PLANNED, Signal.DONE, in_short(made))
 
 
-def _labels(spec: Spec, inventory: Inventory) -> float:
-    """Return how many labels a node gave in a window lately; the preflight counts on as many."""
+def _outlook(spec: Spec, made: Plan, inventory: Inventory, was: Digest | None) -> Preflight:
+    """Return what the canary can show, by what its fleet did lately.
+
+    Raises:
+        Refused: it could not show it with all the luck there is.
+    """
     gates = spec.gates
-    after = math.floor(world().clock.now().timestamp() / gates.window_s) - 1 - gates.pre_windows
+    last = math.floor(world().clock.now().timestamp() / gates.window_s) - 1
     up = [view.node for view in inventory.nodes if view.online and view.serving]
-    records = collect_evidence(spec.workload, after)
-    return labels_per_window(records, up, gates.pre_windows)
+    records = collect_evidence(spec.workload, last - gates.pre_windows)
+    usual = usual_of(records, up)
+    design = design_of(made, inventory, was, last + 1, None)
+    refuse_impossible(gates, design, usual, made.release_id)
+    return preflight(
+        gates, len(design.canary), usual.labels, replayed(design, gates, records, last)
+    )
 
 
 def show(made: Plan, outlook: Preflight) -> None:

@@ -6,38 +6,32 @@ knows which nodes may have been touched.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final, cast
 
 from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from edgefleet.fleet.inventory import Change
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.release import Phase, Signal
 from edgefleet.fleet.stage import (
     Fate,
-    StageReport,
     counted,
     done,
     in_words,
+    none_tried,
     of_fate,
     too_many_failed,
 )
+from flows.changing import Reports, change_all, change_in_windows
 from flows.looks import current_window
 from flows.soak import end_shadows, judge_wave_step
 from tasks.policy import FACTORIES_AT_ONCE
 from tasks.records import Drive, approved_plan
-from tasks.sites import change_in, prepull_in, take_inventory
+from tasks.sites import let_go_in, prepull_in, take_inventory
 
 REVERT_TRIES: Final = 3
 """After so many, nodes that could not be brought back are named and left to reconcile."""
-
-Reports = tuple[StageReport, ...]
-
 
 _RUNNER: Final = cast(
     "TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner[Any](max_workers=FACTORIES_AT_ONCE)
@@ -49,17 +43,14 @@ def prepull(release_id: str, epoch: int) -> None:
     """Bring the package to every node of the plan, gently; a node without it is left out."""
     drive = Drive(release_id, epoch)
     made, spec = approved_plan(release_id), drive.spec
-    of_factory: dict[str, list[str]] = defaultdict(list)
-    for wave in made.waves:
-        for change in wave.changes:
-            of_factory[change.factory].append(change.node)
+    drive.keep("pulling", 0, made.want)  # first: what was begun has to be given back
     futures = [
         prepull_in.submit(factory, spec.workload, tuple(nodes), made.want, spec.prepull)
-        for factory, nodes in sorted(of_factory.items())
+        for factory, nodes in sorted(made.nodes_of.items())
     ]
     reports = tuple(future.result() for future in futures)
     drive.keep("pulls", 0, reports)
-    problem = too_many_failed(reports, spec.waves.max_failed)
+    problem = none_tried(reports) or too_many_failed(reports, spec.waves.max_failed)
     moved_mb = sum(report.wan_bytes for report in reports) / 1e6
     if problem:
         drive.move(Phase.PREPULLING, Signal.REFUSED, f"pre-pull: {problem}")
@@ -76,7 +67,9 @@ def change_canary(release_id: str, epoch: int) -> None:
     if drive.recall("changed from", 0, int) is None:
         drive.keep("changed from", 0, current_window(gates))
     reports = _change_wave(drive, approved_plan(release_id), 0)
-    problem = too_many_failed(reports, drive.spec.waves.max_failed)
+    if drive.release.abort_asked:
+        return  # the driver acts on it before its next step
+    problem = none_tried(reports) or too_many_failed(reports, drive.spec.waves.max_failed)
     signal = Signal.FAILED if problem else Signal.DONE
     drive.move(Phase.CANARY, signal, f"canary: {problem or counted(reports)}")
 
@@ -93,6 +86,9 @@ def roll(release_id: str, epoch: int) -> None:
         if drive.release.abort_asked:
             return  # the driver acts on it before its next step
         reports = _change_wave(drive, made, index)
+        since = drive.release
+        if since.abort_asked:
+            return  # as above: it may have ended a wait for a maintenance window
         problem = too_many_failed(reports, spec.waves.max_failed)
         problem = problem or judge_wave_step(drive, made, index)
         name = made.waves[index].name
@@ -118,7 +114,7 @@ def revert(release_id: str, epoch: int) -> None:
     ]
     tries = drive.recall("revert tries", 0, int) or 0
     drive.keep("revert tries", 0, tries + 1)
-    reports = _change_all(drive, undo)
+    reports = change_all(drive, undo)
     drive.keep("reverted", tries, reports)
     nodes = [node for report in reports for node in report.nodes]
     if of_fate(nodes, Fate.FAILED) and tries + 1 < REVERT_TRIES:
@@ -127,39 +123,44 @@ def revert(release_id: str, epoch: int) -> None:
     drive.move(Phase.REVERTING, Signal.DONE, in_words("back on what they had", nodes))
 
 
+def let_go(drive: Drive) -> None:
+    """Give nodes back the room of a package that was brought to them; done again, it does nothing.
+
+    A factory that does not answer keeps it: that costs disk, and nothing else.
+    """
+    if drive.recall("pulling", 0, str) is None:
+        return
+    made = approved_plan(drive.release_id)
+    futures = [
+        let_go_in.submit(factory, tuple(nodes), made.want)
+        for factory, nodes in sorted(made.nodes_of.items())
+    ]
+    for future in futures:
+        future.wait()
+
+
 def _change_wave(drive: Drive, made: Plan, index: int) -> Reports:
     """Order one wave, written down first; nodes to which no image came are left out."""
     wave = made.waves[index]
     have = done(drive.recall("pulls", 0, Reports) or ())
     drive.keep("ordered", index, wave.name)
-    reports = _change_all(drive, [change for change in wave.changes if change.node in have])
+    changes = [change for change in wave.changes if change.node in have]
+    reports = change_in_windows(drive, wave.name, changes)
     drive.keep("changed", index, reports)
     return reports
-
-
-def _change_all(drive: Drive, changes: Sequence[Change]) -> Reports:
-    """Change nodes in all factories side by side, under the driver's epoch."""
-    of_factory: dict[str, list[Change]] = defaultdict(list)
-    for change in changes:
-        of_factory[change.factory].append(replace(change, epoch=drive.epoch))
-    futures = [
-        change_in.submit(factory, tuple(orders), drive.spec.waves)
-        for factory, orders in sorted(of_factory.items())
-    ]
-    return tuple(future.result() for future in futures)
 
 
 def _close(drive: Drive, made: Plan) -> None:
     """Count who serves it, by the nodes' own word, and end or hold the release."""
     views = {view.node: view for view in take_inventory(drive.spec.workload).nodes}
-    planned = [change.node for wave in made.waves for change in wave.changes]
-    late = [n for n in planned if n not in views or not views[n].serves(made.want)]
-    late += [out.node for out in made.left_out if out.kind == "deferred"]
+    planned = {change.node for wave in made.waves for change in wave.changes}
+    fleet = planned | {out.node for out in made.left_out if out.kind == "deferred"}
+    late = sorted(n for n in fleet if n not in views or not views[n].serves(made.want))
     most = drive.spec.max_deferred
-    words = f"{len(planned) - len(set(late) & set(planned))} nodes serve {made.want[:19]}"
+    words = f"{len(fleet) - len(late)} nodes serve {made.want[:19]}"
     if late:
-        words += f"; {len(late)} later: {', '.join(sorted(late)[:8])}"
-    if len(late) > most * (len(planned) + len(late)):
+        words += f"; {len(late)} later: {', '.join(late[:8])}"
+    if len(late) > most * len(fleet):
         words += f" (more than {most:.0%} of the fleet)"
         drive.move(Phase.ROLLING, Signal.UNSURE, words)
     else:

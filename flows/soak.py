@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
 
 from edgefleet.edge.contract import Digest, ShadowOrder
-from edgefleet.fleet.cohorts import Member
-from edgefleet.fleet.design import Design
+from edgefleet.fleet.design import Design, design_of
 from edgefleet.fleet.finding import Outcome, Verdict
 from edgefleet.fleet.floors import judge_first
 from edgefleet.fleet.gate import GateState, look, open_gate
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.release import Phase, Signal
+from edgefleet.fleet.ruling import Ruling, most_windows
+from edgefleet.fleet.slices import slices_of
 from edgefleet.fleet.waves import judge_wave
 from edgefleet.spec import Gates
+from edgefleet.wiring import world
 from flows.looks import Book, begun_book, current_window, next_look
 from tasks.records import Drive, approved_plan, champion_of, released_at
 from tasks.sites import order_shadows, take_inventory
@@ -57,19 +60,40 @@ def soak(release_id: str, epoch: int) -> None:
     design = drive.recall("design", 0, Design) or _begun(drive, made, gates)
     begin_shadows(drive, made, gates)
     last = drive.latest("look", Look)
+    granted = drive.recall_all("ruling", Ruling)
     pre = design.pre[0] if design.pre else design.first_window
     book = begun_book(drive, pre - 1)
     # A look that decided may be there already: its driver was killed before it could act on it.
     signal = _DECIDED.get(last.verdict.outcome) if last else None
     while signal is None and not drive.release.abort_asked:
-        window = last.window if last else design.first_window - 1
-        window, book = next_look(drive, made, gates, book, window)
+        due = last.window + gates.look_every if last else design.first_window
+        window, book = next_look(drive, made, gates, book, due, design.first_window)
         last = _judged(design, gates, book, window, last)
         drive.keep("look", last.number, last)
         get_run_logger().info("%s", last.verdict.text)
-        signal = _meaning(last, gates)
+        signal = _meaning(last, gates, most_windows(gates.max_windows, granted))
+    if signal is Signal.PASSED and drive.spec.approval.before_fleet == "required":
+        signal = Signal.ASK
     if last and signal:
+        drive.keep("slices", 0, slices_of(design, gates, book, last.window))
+        show_verdict(release_id)
         drive.move(Phase.SOAKING, signal, last.verdict.reason)
+
+
+def show_verdict(release_id: str) -> None:
+    """Publish the verdict as a Prefect artifact, with its numbers and pictures."""
+    # Here and not above: drawing takes a second to import, which no other step of a driver needs.
+    from edgefleet.report.chapters import judged  # noqa: PLC0415
+    from edgefleet.report.gather import gather  # noqa: PLC0415
+    from edgefleet.report.markdown import part_markdown  # noqa: PLC0415
+
+    part = judged(gather(world().ledger, release_id))
+    if part is not None:
+        create_markdown_artifact(
+            key=f"verdict-{release_id}".lower(),
+            markdown=part_markdown(part),
+            description=part.heading,
+        )
 
 
 def _judged(design: Design, gates: Gates, book: Book, window: int, last: Look | None) -> Look:
@@ -81,9 +105,9 @@ def _judged(design: Design, gates: Gates, book: Book, window: int, last: Look | 
     return Look(number, window, state, verdict)
 
 
-def _meaning(found: Look, gates: Gates) -> Signal | None:
+def _meaning(found: Look, gates: Gates, most: int) -> Signal | None:
     decided = _DECIDED.get(found.verdict.outcome)
-    if decided or found.number < gates.max_windows:
+    if decided or found.number * gates.look_every < most:
         return decided
     return Signal.FAILED if gates.when_unsure == "revert" else Signal.UNSURE
 
@@ -91,24 +115,14 @@ def _meaning(found: Look, gates: Gates) -> Signal | None:
 def _begun(drive: Drive, made: Plan, gates: Gates) -> Design:
     """Fix who is compared with whom, before the first look."""
     workload = drive.spec.workload
-    views = {view.node: view for view in take_inventory(workload).nodes}
-    changes = {change.node: change for wave in made.waves for change in wave.changes}
-    members = tuple(
-        # A factory may be silent just now; the draw is over all nodes that were eligible.
-        Member(node, changes[node].factory, views[node].hardware if node in views else "any")
-        for node in made.eligible
-    )
     champion = champion_of(workload)
     changed_from = drive.recall("changed from", 0, int) or current_window(gates)
-    design = Design(
-        nodes=members,
-        canary=tuple(change.node for change in made.waves[0].changes),
-        want=made.want,
-        was=champion.digest if champion else None,
-        salt=made.salt,
+    design = design_of(
+        made,
+        take_inventory(workload),
+        champion.digest if champion else None,
         first_window=current_window(gates) + 1,
         pre=_before(workload, changed_from, gates) if champion else None,
-        hand_picked=made.hand_picked,
     )
     drive.keep("design", 0, design)
     return design
@@ -157,7 +171,7 @@ def _watched(drive: Drive, made: Plan, index: int, holdback: tuple[str, ...], ga
     book: Book = {}  # what came before the wave was changed does not concern it
     window = first - 1
     for number in range(1, looks + 1):
-        window, book = next_look(drive, made, gates, book, window)
+        window, book = next_look(drive, made, gates, book, window + 1, first)
         verdict = judge_wave(
             gates,
             book,

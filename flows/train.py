@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 
 from edgefleet.model.samples import make_sample
 from edgefleet.model.submission import check
 from edgefleet.ports import ModelVersion
 from edgefleet.wiring import world
+from tasks.events import tell_registered
 from tasks.policy import OUTSIDE
 
 
@@ -33,5 +34,8 @@ def train(recipes: list[str] | None = None, seed: int = 1) -> list[str]:
     for recipe in recipes or ["first"]:
         folder = world().work_dir / "training" / f"{recipe}-{seed}"
         train_sample(recipe, folder, seed)
-        versions.append(register_model(folder).version)
+        made = register_model(folder)
+        if silent := tell_registered(made.model, made.version, "training"):
+            get_run_logger().warning("the next watch will find it: %s", silent)
+        versions.append(made.version)
     return versions

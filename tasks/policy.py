@@ -28,6 +28,9 @@ OUTSIDE: Final[dict[str, Any]] = {
 }
 """For a task that calls one port."""
 
+LOOK: Final[dict[str, Any]] = {"retries": 0, "cache_policy": NO_CACHE, "persist_result": False}
+"""For a look that is taken every minute: the next one is the retry."""
+
 FACTORIES_AT_ONCE: Final = 12
 """Threads of a step that works on all factories; each waits far more than it computes."""
 
@@ -39,3 +42,16 @@ TICK_S: Final = 0.25
 
 FACTORY_SILENT_S: Final = 60.0
 """A factory that does not answer for so long is deferred."""
+
+BEGIN_S: Final = 60.0
+"""A factory's worker begins on an order within so long, or never."""
+
+ANSWER_S: Final = 60.0
+"""So long after an order must be over its answer may still come: a worker's process starts, and a
+WAN may be slow."""
+
+ANSWER_TRIES_S: Final = 3600.0
+"""For so long a worker tries to hand in what it found; a later look would show it anyway."""
+
+FRESH_S: Final = 30.0
+"""So old may be what a factory's worker saw, before it is asked to look again."""

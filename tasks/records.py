@@ -6,30 +6,39 @@ a write must neither be retried nor replayed by Prefect.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from edgefleet.documents import decode
 from edgefleet.errors import Conflict, Fenced, Refused, Unreachable
 from edgefleet.fleet.plan import Plan
+from edgefleet.fleet.reconcile import Standing
 from edgefleet.fleet.release import Phase, Release, Signal
-from edgefleet.ports import Image
+from edgefleet.ports import Image, Ledger
 from edgefleet.spec import Spec, parse_spec
 from edgefleet.wiring import WallClock, World, world
+from tasks.policy import PATIENCE_S
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+STANDING: Final = "reconcile"
+"""Kind of the document, of a champion's release, with the nodes behind it."""
 
 _WALL = WallClock()
 """A lease guards against other processes, so it counts real seconds in every world."""
+_TRIES = 13
+"""A quarter of a lease apart: so long a driver waits for the one before it."""
 
 
 class Drive(msgspec.Struct, frozen=True):
@@ -80,6 +89,20 @@ class Drive(msgspec.Struct, frozen=True):
         return recall(self.release_id, kind, number, form)
 
 
+def patiently(ask: Callable[[], T]) -> T:
+    """Return what `ask` does, which may be done twice, as soon as the ledger answers.
+
+    A ledger that is away says nothing about the release, and nothing on a node waits for it: its
+    driver waits here, and another one may take the lease meanwhile.
+    """
+    while True:
+        try:
+            return ask()
+        except Unreachable as error:
+            logger.warning("waiting %s s: %s", PATIENCE_S, error)
+            world().clock.sleep(PATIENCE_S)
+
+
 def spec_of(release_id: str) -> Spec:
     """Return the spec with which a release was admitted."""
     return _parsed(world().ledger.spec(release_id), f"spec of {release_id}")
@@ -122,38 +145,49 @@ def latest(release_id: str, kind: str, form: type[T]) -> tuple[int, T] | None:
 
 @contextmanager
 def driving(release_id: str) -> Iterator[Drive]:
-    """Hold the workload's lease while driving its release, renewed by a thread.
-
-    A holder that renews in time is never displaced: this waits until its lease runs out, which is
-    at most one lease after it died.
+    """Hold the workload's lease while driving its release; see `holding`.
 
     Raises:
         Conflict: another driver kept renewing for three leases.
     """
+    workload = patiently(lambda: world().ledger.release(release_id)).workload
+    with holding(workload, tries=_TRIES) as epoch:
+        yield Drive(release_id, epoch)
+
+
+@contextmanager
+def holding(workload: str, tries: int = 1) -> Iterator[int]:
+    """Hold a workload's lease, renewed by a thread; gives its epoch.
+
+    A holder that renews in time is never displaced: with enough tries this waits until its lease
+    runs out, which is at most one lease after it died.
+
+    Raises:
+        Conflict: at the last try another holder's lease has not run out.
+    """
     here = world()
-    workload = here.ledger.release(release_id).workload
     holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-    epoch = _acquired(here, workload, holder)
+    epoch = patiently(lambda: _acquired(here, workload, holder, tries))
     stopped = threading.Event()
     renewer = threading.Thread(
         target=_renewing, args=(here, workload, holder, epoch, stopped), daemon=True
     )
     renewer.start()
     try:
-        yield Drive(release_id, epoch)
+        yield epoch
     finally:
         stopped.set()
         renewer.join()
-        here.ledger.leave(workload, holder, epoch)
+        with suppress(Unreachable):  # then it runs out by itself
+            here.ledger.leave(workload, holder, epoch)
 
 
-def _acquired(here: World, workload: str, holder: str) -> int:
-    pause_s = here.lease_s / 4
-    for _ in range(12):
+def _acquired(here: World, workload: str, holder: str, tries: int) -> int:
+    for _ in range(tries - 1):
         try:
             return here.ledger.acquire(workload, holder, _WALL.now(), here.lease_s)
         except Conflict:
-            _WALL.sleep(pause_s)
+            _WALL.sleep(here.lease_s / 4)
     return here.ledger.acquire(workload, holder, _WALL.now(), here.lease_s)
 
 
@@ -171,18 +205,30 @@ def _renewing(
 
 def champion_of(workload: str) -> Image | None:
     """Return the package that last ended RELEASED for the workload, None if none has."""
-    for past in world().ledger.releases(workload):
-        if past.phase is Phase.RELEASED:
-            return needed(past.release_id, "package", 0, Image)
-    return None
+    crowned = crowned_by(workload)
+    return needed(crowned.release_id, "package", 0, Image) if crowned else None
 
 
 def released_at(workload: str) -> datetime:
     """Return when the champion's release ended; the beginning of time if there is none."""
-    for past in world().ledger.releases(workload):
-        if past.phase is Phase.RELEASED:
-            return past.changed_at
-    return datetime.fromtimestamp(0, UTC)
+    crowned = crowned_by(workload)
+    return crowned.changed_at if crowned else datetime.fromtimestamp(0, UTC)
+
+
+def crowned_by(workload: str) -> Release | None:
+    """Return the release whose package is the champion, None if there is none."""
+    return crowned(world().ledger.releases(workload))
+
+
+def crowned(releases: Iterable[Release]) -> Release | None:
+    """Return the newest release that ended RELEASED, of releases with the newest first."""
+    return next((release for release in releases if release.phase is Phase.RELEASED), None)
+
+
+def standing_of(ledger: Ledger, release_id: str) -> Standing:
+    """Return which nodes are behind the champion of a release, as reconcile last saw them."""
+    body = ledger.get(release_id, STANDING, 0)
+    return Standing() if body is None else decode(body, Standing)
 
 
 def before_it(release_id: str) -> str:

@@ -54,11 +54,11 @@ def fetch_package(digest: Digest, folder: Path) -> None:
 
 def publish(drive: Drive) -> None:
     """Write what became of the version to the registry: a copy, so its loss delays nobody."""
-    current = drive.release
-    tags = {"edgefleet.state": current.phase.value, "edgefleet.by": current.release_id}
     try:
+        current = drive.release
+        tags = {"edgefleet.state": current.phase.value, "edgefleet.by": current.release_id}
         world().models.record(current.model, current.version, tags)
         if current.phase is Phase.RELEASED:
             world().models.alias(current.model, "champion", current.version)
     except (Unreachable, Refused) as error:
-        get_run_logger().warning("%s: tags not written: %s", current.release_id, error)
+        get_run_logger().warning("%s: tags not written: %s", drive.release_id, error)

@@ -1,29 +1,35 @@
-"""Orders to factories and looks at them: one task for one factory."""
+"""Orders to factories and looks at them: one task for one factory.
+
+A factory that this process reaches is worked on from here; any other one by its own worker.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import datetime
 
 from prefect import get_run_logger, task
 
 from edgefleet.edge.contract import Digest, ShadowOrder
-from edgefleet.errors import Conflict, Refused, Unreachable
+from edgefleet.errors import Unreachable
 from edgefleet.fleet.inventory import Change, Inventory, NodeView
-from edgefleet.fleet.pacing import pulls_to_start
-from edgefleet.fleet.stage import (
-    Fate,
-    NodeReport,
-    StageReport,
-    change_report,
-    in_words,
-    no_image,
-    pull_report,
-    too_late,
+from edgefleet.fleet.order import (
+    BringPackage,
+    ChangeNodes,
+    Found,
+    LetGo,
+    Look,
+    Order,
+    OrderShadows,
 )
-from edgefleet.ports import Site
+from edgefleet.fleet.stage import StageReport, in_words
 from edgefleet.spec import Prepull, Waves
 from edgefleet.wiring import world
-from tasks.policy import FACTORY_SILENT_S, OUTSIDE, TICK_S
+from tasks.policy import FACTORIES_AT_ONCE, OUTSIDE
+from tasks.stages import carry_out
+from tasks.workers import seen_by_worker, send
 
 
 @task(name="take inventory", **OUTSIDE)
@@ -34,13 +40,24 @@ def take_inventory(workload: str) -> Inventory:
 
 def look_around(workload: str) -> Inventory:
     """Return what every factory shows, outside of a task: for loops that look often."""
+    here = world()
     nodes: list[NodeView] = []
     silent: dict[str, str] = {}
-    for factory, site in world().sites.items():
-        try:
-            nodes.extend(site.snapshot(workload))
-        except Unreachable as error:
-            silent[factory] = str(error)
+    with ThreadPoolExecutor(FACTORIES_AT_ONCE, thread_name_prefix="look") as threads:
+        # With the context: Prefect keeps in it which server is meant.
+        far = {
+            factory: threads.submit(copy_context().run, seen_by_worker, factory, workload)
+            for factory in here.workers
+        }
+        for factory in (*here.sites, *far):
+            try:
+                nodes.extend(
+                    far[factory].result()
+                    if factory in far
+                    else _done(factory, Look(workload)).views
+                )
+            except Unreachable as error:
+                silent[factory] = str(error)
     return Inventory(tuple(nodes), silent)
 
 
@@ -49,70 +66,28 @@ def prepull_in(
     factory: str, workload: str, nodes: tuple[str, ...], want: Digest, pace: Prepull
 ) -> StageReport:
     """Bring a package to nodes of one factory, seeder first, within the factory's token bucket."""
-    here = world()
-    site = here.sites[factory]
-    started = here.clock.now()
-    ended: dict[str, NodeReport] = {}
-    for views in _ticks(site, workload):
-        waited_s = (here.clock.now() - started).total_seconds()
-        left = tuple(node for node in nodes if node not in ended)
-        for node in left:
-            report = pull_report(views.get(node), node, factory, want)
-            if report is None and waited_s > pace.timeout_s:
-                report = no_image(node, factory, waited_s)
-            if report:
-                ended[node] = report
-        if len(ended) == len(nodes):
-            break
-        for node, seed in pulls_to_start(tuple(views.values()), left, want, pace.nodes_at_once):
-            if not here.ledger.take_start(factory, pace.starts_per_min, here.clock.now()):
-                break  # the bucket is empty: it will not fill while we ask again
-            site.hold(node, want, seed)
-    reports = tuple(ended[node] for node in nodes)
-    wan = sum(report.transferred_bytes for report in reports if report.source == "wan")
-    get_run_logger().info("%s", in_words(factory, reports))
-    return StageReport(factory, "prepull", reports, wan)
+    order = BringPackage(
+        workload, nodes, want, pace.nodes_at_once, pace.starts_per_min, pace.timeout_s
+    )
+    return _told(_done(factory, order))
 
 
 @task(name="change nodes in factory", task_run_name="change {factory}", **OUTSIDE)
-def change_in(factory: str, changes: tuple[Change, ...], waves: Waves) -> StageReport:
-    """Change nodes of one factory, a few at a time, each until it shows the digest itself."""
-    here = world()
-    site = here.sites[factory]
-    ended: dict[str, NodeReport] = {}
-    ordered: dict[str, float] = {}
-    for views in _ticks(site, changes[0].workload):
-        now = here.clock.now().timestamp()
-        for change in changes:
-            if change.node in ended:
-                continue
-            waited_s = now - ordered.get(change.node, now)
-            report = change_report(views.get(change.node), change, waited_s)
-            if report is None and waited_s > waves.ready_timeout_s:
-                report = too_late(views.get(change.node), change, waited_s)
-            under_way = len(ordered.keys() - ended.keys())
-            if report is None and change.node not in ordered:
-                if under_way >= waves.at_once_per_factory:
-                    continue
-                report = _ordered(site, change)
-                ordered[change.node] = now
-            if report:
-                ended[change.node] = report
-        if len(ended) == len(changes):
-            break
-    reports = tuple(ended[change.node] for change in changes)
-    get_run_logger().info("%s", in_words(factory, reports))
-    return StageReport(factory, "change", reports)
+def change_in(
+    factory: str, changes: tuple[Change, ...], waves: Waves, begun_by: datetime | None = None
+) -> StageReport:
+    """Change nodes of one factory, a few at a time, each until it shows the digest itself.
+
+    From `begun_by` on no further node is begun; None: no end is near.
+    """
+    order = ChangeNodes(changes, waves.at_once_per_factory, waves.ready_timeout_s, begun_by)
+    return _told(_done(factory, order))
 
 
-def _ordered(site: Site, change: Change) -> NodeReport | None:
-    try:
-        site.apply(change)
-    except Unreachable:
-        return None  # the next tick sees what came of it, or the node's time runs out
-    except (Conflict, Refused) as error:
-        return NodeReport(change.node, change.factory, Fate.FAILED, str(error))
-    return None
+@task(name="let go in factory", task_run_name="let go {factory}", **OUTSIDE)
+def let_go_in(factory: str, nodes: tuple[str, ...], digest: Digest) -> None:
+    """Let nodes of one factory drop a package that nothing needs but perhaps their own server."""
+    _done(factory, LetGo(nodes, digest))
 
 
 @task(name="order shadows", **OUTSIDE)
@@ -120,20 +95,20 @@ def order_shadows(workload: str, orders: Mapping[str, Mapping[str, ShadowOrder]]
     """Tell nodes, by factory, whom to answer a sample of the requests a second time with."""
     for factory, of_nodes in orders.items():
         try:
-            world().sites[factory].shadow(workload, of_nodes)
+            _done(factory, OrderShadows(workload, of_nodes))
         except Unreachable as error:
             get_run_logger().warning("%s: no shadow ordered: %s", factory, error)
 
 
-def _ticks(site: Site, workload: str) -> Iterator[dict[str, NodeView]]:
-    """Yield a factory's nodes by name, tick by tick; none of them once it is silent for long."""
-    clock = world().clock
-    answered = clock.now()
-    while True:
-        try:
-            yield {view.node: view for view in site.snapshot(workload)}
-            answered = clock.now()
-        except Unreachable:
-            if (clock.now() - answered).total_seconds() > FACTORY_SILENT_S:
-                yield {}
-        clock.sleep(TICK_S)
+def _done(factory: str, order: Order) -> Found:
+    here = world()
+    if factory in here.workers:
+        return send(factory, order)
+    return carry_out(here.ground, factory, order)
+
+
+def _told(found: Found) -> StageReport:
+    if found.report is None:
+        raise TypeError("a stage came back without its report")
+    get_run_logger().info("%s", in_words(found.report.factory, found.report.nodes))
+    return found.report

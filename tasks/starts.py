@@ -7,41 +7,45 @@ from typing import cast
 from uuid import uuid4
 
 import httpx
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed
 
 from edgefleet.errors import Refused, Unreachable
 
 RELEASE = "release/release"
 
 
-def start_release(release_id: str) -> FlowRun:
+def start_release(release_id: str, after: str = "") -> FlowRun:
     """Start a driver for a release; a second one beside it waits for the lease and finds it done.
+
+    `after` names what the driver comes after: asked for twice after the same, it is one run.
 
     Raises:
         Refused: the deployment does not exist.
         Unreachable: Prefect's server does not answer.
     """
-    return _start(RELEASE, {"release_id": release_id}, f"{release_id}-{uuid4().hex[:8]}")
+    key = f"{release_id}-{after or uuid4().hex[:8]}"
+    # Named already now: a run takes its flow's name with its first line only.
+    run = start(RELEASE, {"release_id": release_id}, key, release_id)
+    _close_forms(release_id, run)
+    return run
 
 
-def kept_driven(run: FlowRun, release_id: str) -> FlowRun:
-    """Return the driver of a live release: `run`, or a new one if that died.
-
-    One that completed has ended the release, or left it to a person or to an earlier release; one
-    that was cancelled is an abort.
-    """
+def _close_forms(release_id: str, successor: FlowRun) -> None:
+    """End the release's runs that wait for an answer: whoever came late finds no form any more."""
+    replaced: State[None] = Completed(name="Replaced", message=f"run {successor.id} took its place")
     with get_client(sync_client=True) as client:
-        state = client.read_flow_run(run.id).state
-    died = state is not None and (state.is_crashed() or state.is_failed())
-    return start_release(release_id) if died else run
+        for run in _suspended(client, release_id):
+            if run.id != successor.id:
+                client.set_flow_run_state(run.id, replaced, force=True)
 
 
 def start_training(recipes: Sequence[str]) -> FlowRun:
     """Train and register sample models, one after the other."""
-    return _start("train/train", {"recipes": list(recipes)}, f"train-{uuid4().hex[:8]}")
+    return start("train/train", {"recipes": list(recipes)}, f"train-{uuid4().hex[:8]}")
 
 
 def run_ended(run: FlowRun) -> bool:
@@ -59,20 +63,39 @@ def run_ended(run: FlowRun) -> bool:
     return True
 
 
-def _start(deployment: str, parameters: dict[str, object], key: str) -> FlowRun:
+def start(
+    deployment: str, parameters: dict[str, object], key: str, name: str | None = None
+) -> FlowRun:
+    """Start a run of a deployment, once for each key.
+
+    Raises:
+        Refused: there is no such deployment.
+        Unreachable: Prefect's server does not answer.
+    """
     try:
         run = run_deployment(
-            deployment, parameters=parameters, timeout=0, as_subflow=False, idempotency_key=key
+            deployment,
+            flow_run_name=name,
+            parameters=parameters,
+            timeout=0,
+            as_subflow=False,
+            idempotency_key=key,
         )
         return cast("FlowRun", run)
     except ObjectNotFound as error:
-        raise Refused(deployment, "no such deployment", "Run `edgefleet up`") from error
+        remedy = "Run `edgefleet up`, or `edgefleet deploy`"
+        raise Refused(deployment, "no such deployment", remedy) from error
     except (httpx.HTTPError, OSError) as error:
         raise Unreachable(f"Prefect's server does not answer: {error}") from error
 
 
 def suspended_run(release_id: str) -> FlowRun | None:
     """Return the release's flow run that waits for an answer on its form, None if none does."""
+    with get_client(sync_client=True) as client:
+        return next(iter(_suspended(client, release_id)), None)
+
+
+def _suspended(client: SyncPrefectClient, release_id: str) -> list[FlowRun]:
     from prefect.client.schemas.filters import (  # noqa: PLC0415 - many models, seldom needed
         FlowRunFilter,
         FlowRunFilterName,
@@ -84,9 +107,7 @@ def suspended_run(release_id: str) -> FlowRun | None:
         name=FlowRunFilterName(any_=[release_id]),
         state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Suspended"])),
     )
-    with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(flow_run_filter=wanted, limit=1)
-    return found[0] if found else None
+    return client.read_flow_runs(flow_run_filter=wanted)
 
 
 def answer(run: FlowRun, decision: str, name: str, comment: str) -> None:

@@ -9,7 +9,17 @@ import typer
 # Nothing is told to anybody outside. Prefect reads this when it is imported, which comes next.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-from edgefleet.cli import demo, local, rehearsal, releases
+from edgefleet.cli import (
+    bridge,
+    demo,
+    deploying,
+    local,
+    nodes,
+    registration,
+    rehearsal,
+    releases,
+    rulings,
+)
 
 app = typer.Typer(
     name="edgefleet",
@@ -18,7 +28,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (local, releases, rehearsal, demo):
+for part in (
+    local,
+    deploying,
+    registration,
+    releases,
+    nodes,
+    rulings,
+    bridge,
+    rehearsal,
+    demo,
+):
     part.join(app)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 import yaml
+from pydantic import SecretStr
 
 from edgefleet import wiring
 from edgefleet.adapters.local.config import FactoryConfig, SupervisorConfig
@@ -19,13 +18,17 @@ from edgefleet.adapters.servers import Program, embedded
 from edgefleet.adapters.servers import down as take_down
 from edgefleet.adapters.servers import up as bring_up
 from edgefleet.adapters.servers.embedded import ROOT
+from edgefleet.cli.deploying import deploy_everything
 from edgefleet.cli.output import OUT, Json, say, told
-from edgefleet.errors import Refused, Unreachable
+from edgefleet.errors import Refused
 from edgefleet.model.signature import make_key
 from edgefleet.plant.config import PlantConfig
 from edgefleet.settings import Settings
 
 Fleet = Annotated[Path, typer.Option(help="The local fleet.")]
+OnPostgres = Annotated[
+    str, typer.Option(help="PostgreSQL server for ledger, Prefect and MLflow; from then on.")
+]
 FLEET_FILE = Path("deployments/fleet.yaml")
 
 
@@ -86,7 +89,7 @@ def programs(settings: Settings, fleet: LocalFleet) -> tuple[Program, ...]:
         endpoints={},
     )
     plants = tuple(_plant(root, fields, number) for number, fields in enumerate(fleet.plants))
-    return (*embedded(home), supervisor, *plants)
+    return (*embedded(home, postgres=wiring.postgres(settings)), supervisor, *plants)
 
 
 def _plant(root: Path, fields: Mapping[str, str | int | float], number: int) -> Program:
@@ -108,41 +111,36 @@ def _written(file: Path, config: object) -> Path:
     return file
 
 
-def in_prefect(endpoints: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the environment with which Prefect's client finds the embedded server."""
-    return {
-        "PREFECT_API_URL": endpoints["prefect_api"],
-        "PREFECT_HOME": str(home / "prefect"),
-        "EDGEFLEET_HOME": str(home),
-        "EDGEFLEET_ROOT": str(ROOT),
-        "EDGEFLEET_PYTHON": sys.executable,
-    }
-
-
-def deploy(environment: Mapping[str, str]) -> None:
-    """Create every deployment of prefect.yaml.
+def on_postgres(settings: Settings, url: str) -> Settings:
+    """Return the settings with the server of `url` (empty: theirs); its databases are made.
 
     Raises:
-        Unreachable: Prefect's server did not take them; its words are shown.
+        Refused: the URL cannot be read, or holds a password.
+        Unreachable: the server does not answer.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
+    from edgefleet.adapters.servers.postgres import (  # noqa: PLC0415 - SQLAlchemy, seldom needed
+        PostgresServer,
     )
-    if done.returncode:
-        raise Unreachable(f"deployments were not created: {done.stdout[-800:]}{done.stderr[-800:]}")
+
+    if url and PostgresServer.parse(url).url.password:
+        problem = "has a password in it, which every user of this machine can read"
+        remedy = "Put it into ~/.pgpass or PGPASSWORD, or the whole URL into EDGEFLEET_POSTGRES_URL"
+        raise Refused("--postgres", problem, remedy)
+    chosen = settings.model_copy(update={"postgres_url": SecretStr(url)}) if url else settings
+    server = wiring.postgres(chosen)
+    if server is not None:
+        server.make_databases()
+        settings.home.mkdir(parents=True, exist_ok=True)
+        server.remember(settings.home)
+    return chosen
 
 
-def up(*, fleet: Fleet = FLEET_FILE, as_json: bool = Json) -> None:
+def up(*, fleet: Fleet = FLEET_FILE, postgres: OnPostgres = "", as_json: bool = Json) -> None:
     """Start what does not run yet: Prefect, its worker, MLflow, the local fleet; create flows."""
     with told():
-        settings = Settings()
+        settings = on_postgres(Settings(), postgres)
         found = bring_up(settings.home.resolve(), programs(settings, load_fleet(fleet)))
-        deploy(in_prefect(found.known, settings.home.resolve()))
+        deploy_everything(settings, found.known["prefect_api"])
         say(found.known, as_json=as_json, draw=lambda: _addresses(found.known))
 
 

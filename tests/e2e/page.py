@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -29,13 +31,7 @@ def approve(ui: str, run: UUID, name: str, comment: str, picture: Path | None) -
 
     `picture`: where a screenshot of the form goes; None: nowhere.
     """
-    browser_file = shutil.which("chromium")
-    if browser_file is None:
-        pytest.fail("no chromium on this machine: run `make setup-browser` (Debian, as root)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_file, args=list(_QUIET))
-        page = browser.new_page(viewport=_WINDOW)  # type: ignore[arg-type] # a TypedDict
-        page.set_default_timeout(_PATIENCE_MS)
+    with _opened() as page:
         page.goto(f"{ui}/runs/flow-run/{run}")
         page.get_by_role("button", name="Resume").click()
         form = page.locator(".p-modal__card")
@@ -50,8 +46,38 @@ def approve(ui: str, run: UUID, name: str, comment: str, picture: Path | None) -
             form.screenshot(path=picture)
         shown = form.inner_text()
         _submit(page, form)
-        browser.close()
     return shown
+
+
+def artifact(ui: str, key: str, picture: Path | None) -> tuple[str, dict[str, int]]:
+    """Return an artifact's page as text, and the width at which each of its pictures is shown."""
+    with _opened() as page:
+        page.goto(f"{ui}/artifacts/key/{key}")
+        page.locator("a[href*='/artifacts/artifact/']").first.click()  # the newest of that key
+        pictures = page.locator("img[src^='data:image/svg']")
+        pictures.first.wait_for()
+        widths = {
+            str(image.get_attribute("alt")): int(
+                image.evaluate("async one => { await one.decode(); return one.clientWidth }")
+            )
+            for image in pictures.all()
+        }
+        if picture is not None:
+            page.screenshot(path=picture, full_page=True)
+        return page.inner_text("body"), widths
+
+
+@contextmanager
+def _opened() -> Iterator[Page]:
+    browser_file = shutil.which("chromium")
+    if browser_file is None:
+        pytest.fail("no chromium on this machine: run `make setup-browser` (Debian, as root)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_file, args=list(_QUIET))
+        page = browser.new_page(viewport=_WINDOW)  # type: ignore[arg-type] # a TypedDict
+        page.set_default_timeout(_PATIENCE_MS)
+        yield page
+        browser.close()
 
 
 def _submit(page: Page, form: Locator) -> None:

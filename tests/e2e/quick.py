@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgefleet.model.export import Conv, Dense, Floats, Params, to_onnx
+from edgefleet.model.hostile import beyond_repair
 from edgefleet.model.recipes import CARD
 from edgefleet.model.submission import DataSets, write
 from edgefleet.model.surface import LABELS, draw, factory_scene, lab_scenes
@@ -30,6 +31,16 @@ def write_versions(root: Path, factories: tuple[str, ...], count: int) -> tuple[
     """Write the submission folders of so many versions of one model."""
     params = _solved(factories)
     return tuple(_submission(root / f"v{n}", _surer(params, 1 + n / 10)) for n in range(count))
+
+
+def write_field_blind(folder: Path) -> Path:
+    """Write a version that has seen the lab only: as good there, and bad under real cameras."""
+    return _submission(folder, _solved(()))
+
+
+def write_ruined(folder: Path, factories: tuple[str, ...]) -> Path:
+    """Write a version that FP32 does not mind and INT8 cannot bear."""
+    return _submission(folder, beyond_repair(_solved(factories), 1))
 
 
 def _submission(folder: Path, params: Params) -> Path:

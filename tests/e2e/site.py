@@ -21,7 +21,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from edgefleet.adapters.servers import supervised
 from edgefleet.adapters.servers.embedded import ROOT
-from edgefleet.cli.local import deploy, in_prefect, load_fleet, programs
+from edgefleet.cli.deploying import Deployed, deploy_everything
+from edgefleet.cli.local import load_fleet, on_postgres, programs
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.inventory import NodeView
 from edgefleet.fleet.release import Phase, Release
@@ -37,6 +38,14 @@ WORKLOAD = "defect-detection"
 MODEL = "defect-classifier"
 NODES = 10
 
+PLANTED = {
+    "EDGEFLEET_REGISTRY_PASSWORD": "planted-registry-password",
+    "EDGEFLEET_PROMETHEUS_TOKEN": "planted-prometheus-token",
+    # Nobody listens there: what the server says about it must not show the password either.
+    "EDGEFLEET_NOTIFY_URL": "json://ada:planted-notify-password@127.0.0.1:9/",
+}
+"""Secrets that must be found in nothing that is stored;"""
+
 T = TypeVar("T")
 
 
@@ -47,8 +56,8 @@ class Site:
     home: Path
     ui: str
     world: World
-    environment: Mapping[str, str]
-    """With which a program finds Prefect's server."""
+    api: str
+    """Prefect's server, for programs."""
     commands: ExitStack
     """Ends what is still running of them."""
 
@@ -83,8 +92,8 @@ class Site:
     def plant(self) -> PlantRecord:
         return read(self.home / "fleet")
 
-    def asked(self, release_id: str) -> FlowRun:
-        """Return the release's run once it waits for a person."""
+    def asked(self, release_id: str, phase: Phase = Phase.AWAITING) -> FlowRun:
+        """Return the release's run once it waits for a person, in one of two phases."""
 
         def waiting() -> FlowRun | None:
             admitted = [found.release_id for found in self.world.ledger.releases(WORKLOAD)]
@@ -92,7 +101,7 @@ class Site:
                 return None
             current = self.release(release_id)
             assert current.live, f"ended before anybody was asked: {self.how(release_id)}"
-            return suspended_run(release_id) if current.phase is Phase.AWAITING else None
+            return suspended_run(release_id) if current.phase is phase else None
 
         return wait_for(waiting, lambda: self.how(release_id))
 
@@ -109,12 +118,12 @@ class Site:
     def automations(self) -> tuple[str, ...]:
         return tuple(found["name"] for found in self._post("automations/filter", {}))
 
-    def deploy(self) -> None:
+    def deploy(self) -> Deployed:
         """Do once more what `edgefleet up` does at its end."""
-        deploy(self.environment)
+        return deploy_everything(Settings(), self.api)
 
     def _post(self, path: str, body: Mapping[str, object]) -> Any:
-        url = f"{self.environment['PREFECT_API_URL']}/{path}"
+        url = f"{self.api}/{path}"
         return httpx.post(url, json=body, trust_env=False, timeout=60).raise_for_status().json()
 
     def how(self, release_id: str) -> str:
@@ -140,19 +149,31 @@ def wait_for(found: Callable[[], T | None], what: Callable[[], str], seconds: fl
 
 
 @contextmanager
-def a_site(home: Path) -> Iterator[Site]:
-    """Bring everything up, with the deployments; nothing of it runs afterwards."""
+def a_site(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[Site]:
+    """Bring everything up, with the deployments; nothing of it runs afterwards.
+
+    `environment` is what else a user has set.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("EDGEFLEET_", "PREFECT_")):
                 patch.delenv(name)
         patch.setenv("EDGEFLEET_HOME", str(home))
         patch.setenv("EDGEFLEET_SPECS", str(HERE / "specs"))
-        settings = Settings()
+        for name, value in PLANTED.items():
+            patch.setenv(name, value)
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
+        settings = on_postgres(Settings(), "")
         fleet = load_fleet(HERE / "fleet.yaml")
         with supervised(home, programs(settings, fleet)) as endpoints:
-            environment = in_prefect(endpoints.known, home)
-            deploy(environment)
-            api = {PREFECT_API_URL: environment["PREFECT_API_URL"]}
-            with temporary_settings(api), installed(build(settings)) as world, ExitStack() as ends:
-                yield Site(home, endpoints.prefect_ui, world, environment, ends)
+            api = endpoints.prefect_api
+            deploy_everything(settings, api)
+            chosen = {PREFECT_API_URL: api}
+            with (
+                temporary_settings(chosen),
+                installed(build(settings)) as world,
+                ExitStack() as end,
+            ):
+                end.callback(world.ledger.close)
+                yield Site(home, endpoints.prefect_ui, world, api, end)

@@ -6,6 +6,7 @@ Each release goes on from the one before, so it is made once, and looked at by i
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -15,14 +16,17 @@ from pathlib import Path
 import pytest
 
 from edgefleet.edge.contract import Digest
+from edgefleet.errors import Refused
+from edgefleet.fleet.approval import Decision
 from edgefleet.fleet.finding import Outcome
 from edgefleet.fleet.plan import Plan, plan_hash
 from edgefleet.fleet.release import Phase
 from edgefleet.report.gather import ReleaseStory
-from tasks.starts import answer, start_release
-from tests.e2e.page import approve
+from tasks.records import Drive
+from tasks.starts import answer, start_release, suspended_run
+from tests.e2e.page import approve, artifact
 from tests.e2e.quick import write_versions
-from tests.e2e.site import MODEL, NODES, WORKLOAD, Site, a_site, told, wait_for
+from tests.e2e.site import MODEL, NODES, PLANTED, WORKLOAD, Site, a_site, told, wait_for
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]
 
@@ -46,6 +50,8 @@ def first(site: Site) -> ReleaseStory:
     """When version 1 goes to nodes that serve nothing yet, and is approved through the API."""
     following = site.start("release", WORKLOAD, "--version", "1", "--wait")
     answer(site.asked(FIRST), "approve", "Ada", "the first model for this line")
+    confirmed = site.asked(FIRST, Phase.CONFIRMING)
+    answer(confirmed, "approve", "Ada", "the canary's floors are met")
     assert told(following)["phase"] == "released", site.how(FIRST)
     return site.story(FIRST)
 
@@ -65,6 +71,8 @@ def second(site: Site, first: ReleaseStory) -> Second:
     run = site.asked(SECOND)
     picture = Path(PICTURES) / "approval-form.png" if PICTURES else None
     form = approve(site.ui, run.id, "Grace", "tried on line 3 last week", picture)
+    confirmed = site.asked(SECOND, Phase.CONFIRMING)
+    answer(confirmed, "approve", "Grace", "go on")
     wait_for(lambda: half_rolled(site), lambda: site.how(SECOND))
     os.kill(site.process_of(run), signal.SIGKILL)
     start_release(SECOND)
@@ -131,12 +139,41 @@ def test_clicks_on_the_form_approve_the_very_plan_that_it_showed(second: Second)
     assert decision.plan_hash == plan_hash(plan_of(second.story))
 
 
+@pytest.mark.usefixtures("second")
+def test_no_node_but_the_canary_s_changed_before_somebody_said_yes_again(site: Site) -> None:
+    for release_id in (FIRST, SECOND):
+        drive = Drive(release_id, 0)
+        decision = drive.recall("confirmed", 0, Decision)
+        assert decision is not None
+        assert decision.decision == "approve"
+        canary = {change.node for change in plan_of(site.story(release_id)).waves[0].changes}
+        new = digest_of(site.story(release_id))
+        moved = {
+            cutover.node
+            for cutover in site.plant().cutovers
+            if cutover.new == new and cutover.ready < decision.at.timestamp()
+        }
+        assert moved <= canary
+
+
 def test_a_later_release_is_judged_against_the_nodes_that_kept_the_champion(
     second: Second,
 ) -> None:
     assert outcome_of(second.story) is Outcome.PASS
     names = [wave.name for wave in plan_of(second.story).waves]
     assert names == ["canary", "wave-1", "wave-2", "holdback"]
+
+
+def test_the_verdict_is_a_page_of_prefect_with_its_numbers_and_pictures(
+    site: Site, second: Second
+) -> None:
+    picture = Path(PICTURES) / "verdict.png" if PICTURES else None
+    text, widths = artifact(site.ui, f"verdict-{SECOND}", picture)
+    assert "PASS" in text
+    assert second.story.verdict is not None
+    assert "accuracy" in text
+    assert any("Evidence against its boundaries" in said for said in widths)
+    assert min(widths.values()) > 300, f"shown too small to be read: {widths}"
 
 
 def test_after_its_driver_was_killed_every_node_has_changed_exactly_once(
@@ -193,6 +230,36 @@ def test_cancel_in_prefect_s_pages_aborts_the_release_and_no_node_has_moved(
 
 
 @pytest.mark.usefixtures("third")
-def test_deployed_again_there_is_still_one_automation(site: Site) -> None:
+def test_an_abort_by_command_takes_the_open_form_away(site: Site) -> None:
+    made = site.edgefleet("release", WORKLOAD, "--version", "3", "--again", "another try")
+    fourth = str(made["release_id"])
+    run = site.asked(fourth)
+    site.edgefleet("abort", fourth, "--reason", "not today")
+    wait_for(lambda: not site.release(fourth).live, lambda: site.how(fourth))
+    assert site.release(fourth).phase is Phase.ABORTED
+    assert suspended_run(fourth) is None
+    with pytest.raises(Refused, match="not taken"):
+        answer(run, "approve", "Ada", "too late")
+
+
+@pytest.mark.usefixtures("third")
+def test_deployed_again_every_automation_is_there_once(site: Site) -> None:
     site.deploy()
-    assert site.automations() == ("cancel means abort",)
+    ours = [name for name in site.automations() if not name.startswith("edgefleet tells")]
+    assert sorted(ours) == [
+        "a driver that crashed is followed by another",
+        "a registration is looked at",
+        "cancel means abort",
+    ]
+
+
+@pytest.mark.usefixtures("third")
+def test_no_secret_is_in_anything_that_was_stored(site: Site) -> None:
+    files = [file for file in site.home.rglob("*") if file.is_file()]
+    kinds = {file.suffix for file in files}
+    assert {".db", ".log"} <= kinds, f"the servers' databases and logs are not there: {kinds}"
+    for word in PLANTED.values():
+        secret = re.search(r"planted-[a-z-]+", word)
+        assert secret is not None
+        found = [file.name for file in files if secret[0].encode() in file.read_bytes()]
+        assert found == []

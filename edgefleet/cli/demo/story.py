@@ -16,11 +16,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from edgefleet import wiring
 from edgefleet.adapters.servers import supervised
+from edgefleet.cli.admission import admitted
 from edgefleet.cli.demo.live import LiveView
 from edgefleet.cli.demo.verdicts import checks
-from edgefleet.cli.local import FLEET_FILE, deploy, in_prefect, load_fleet, programs
+from edgefleet.cli.deploying import deploy_everything, in_prefect
+from edgefleet.cli.local import FLEET_FILE, load_fleet, programs
 from edgefleet.cli.output import OUT
-from edgefleet.cli.releases import admitted, spec_file
+from edgefleet.cli.releases import spec_file
 from edgefleet.errors import Refused
 from edgefleet.fleet.inventory import Inventory
 from edgefleet.fleet.release import Phase
@@ -31,12 +33,11 @@ from edgefleet.report.page import page, terminal
 from edgefleet.report.shown import Report, StoryResult
 from edgefleet.settings import Settings
 from edgefleet.spec import load_spec
+from tasks.drivers import start_missing
 from tasks.sites import look_around
 from tasks.starts import (
     answer,
-    kept_driven,
     run_ended,
-    start_release,
     start_training,
     suspended_run,
 )
@@ -104,13 +105,15 @@ def tell(home: Path, approve: Approve) -> bool:
     begun = datetime.now(UTC)
     nodes = sum(len(factory.nodes) for factory in fleet.factories)
     OUT.print(f"starting Prefect, MLflow and {nodes} nodes in {len(fleet.factories)} factories")
-    os.environ["EDGEFLEET_HOME"] = str(home)
+    # A demo begins with nothing, and leaves nothing in a database that others use.
+    own = {"EDGEFLEET_HOME": str(home), "EDGEFLEET_LEDGER_URL": "", "EDGEFLEET_POSTGRES_URL": ""}
+    os.environ.update(own)
     settings = Settings()
     with supervised(home, programs(settings, fleet)) as endpoints:
-        environment = in_prefect(endpoints.known, home)
-        os.environ.update(environment)
-        deploy(environment)
-        with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}):
+        api = endpoints.prefect_api
+        os.environ.update(in_prefect(settings, api))
+        deploy_everything(settings, api)
+        with temporary_settings({PREFECT_API_URL: api}):
             results = _told(settings, endpoints.known, approve)
     plant = read(home / "fleet")
     report = Report(
@@ -176,13 +179,13 @@ def _released(
 ) -> str:
     """Release a version, answer its form, and wait until it has ended."""
     file = spec_file(settings, WORKLOAD)
-    made = admitted(load_spec(file), file.read_text(encoding="utf-8"), version, "the demo")
-    driver = start_release(made.release_id)
+    made, _ = admitted(load_spec(file), file.read_text(encoding="utf-8"), version, "the demo")
+    start_missing()
     view.follow(made.release_id)
     ledger = wiring.world().ledger
     answered = False
     while (current := ledger.release(made.release_id)).live and current.phase is not Phase.HELD:
-        driver = kept_driven(driver, made.release_id)
+        start_missing()
         run = suspended_run(made.release_id) if current.phase is Phase.AWAITING else None
         if run and approve == "auto" and not answered:
             answer(run, story.decision, "the demo", story.comment)
