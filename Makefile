@@ -14,8 +14,9 @@ QUICK ?= tests/fleet tests/golden tests/repository tests/spec tests/tasks tests/
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo rehearse test test-quick check golden screenshots bench-quantize bench-rehearse lock \
-  setup-browser clean
+.PHONY: help demo rehearse test test-quick test-crash check golden screenshots bench-quantize \
+  bench-rehearse bench-fleet bench-look bench-reconcile bench-triggers calibration lock setup-browser \
+  setup-postgres setup-kubernetes test-kubernetes clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +27,14 @@ demo: .venv/.made ## servers, a local fleet, a good release and a bad one; APPRO
 rehearse: .venv/.made ## a release over a fleet in memory; ARGS are passed on
 	$(BIN)/python -m edgefleet.cli rehearse $(ARGS)
 
-test: .venv/.made ## every test; ARGS are passed on
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/.made ## every test but those on Kubernetes; ARGS are passed on
+	$(BIN)/python -m pytest -m "not kubernetes" $(ARGS)
+
+test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
+	$(BIN)/python -m pytest -m kubernetes tests/kubernetes $(ARGS)
+
+test-crash: .venv/.made ## a release for every point at which its driver can die (hours); docs/crashes.md
+	EDGEFLEET_CRASHES=docs/crashes.md $(BIN)/python -m pytest tests/scenarios/test_crashes.py $(ARGS)
 
 test-quick: .venv/.made ## the tests of a minute
 	$(BIN)/python -m pytest -m "not servers" $(wildcard $(QUICK))
@@ -48,8 +55,23 @@ screenshots: .venv/.made ## take docs/pictures anew, from the test that clicks i
 bench-quantize: .venv/.made ## what quantization gains and costs on this machine
 	$(BIN)/python -m tests.bench.quantize $(ARGS)
 
+bench-fleet: .venv/.made ## what a release costs over hollow fleets (as root, setup-kubernetes); ARGS: sizes
+	$(BIN)/python -m tests.bench.fleet $(ARGS)
+
+calibration: .venv/.made ## simulate the gate's error rates (hours; goes on where it was); ARGS
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.calibration.run $(ARGS)
+
+bench-look: .venv/.made ## what one look of the gate costs at 10,000 nodes on this machine
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.look
+
+bench-triggers: .venv/.made ## how soon a registered model's release begins; ARGS: how many
+	$(BIN)/python -m tests.bench.triggers $(ARGS)
+
 bench-rehearse: .venv/.made ## what a rehearsal of 100 and of 1,000 nodes costs on this machine
 	$(BIN)/python -m tests.bench.rehearse
+
+bench-reconcile: .venv/.made ## a simulated day of 1,000 flapping nodes, and what reconcile asks of them
+	$(BIN)/python -m tests.bench.reconcile
 
 lock: .venv/.made ## resolve the newest allowed versions and export them, by hash, per set
 	$(BIN)/uv lock --upgrade --python $(BIN)/python
@@ -61,6 +83,15 @@ setup-browser: ## a browser for the tests of the approval page (Debian, as root)
 	@command -v chromium || { test "$$(id -u)" = 0 || \
 	  { echo "chromium is missing: install it, or run this target as root"; exit 1; }; \
 	  apt-get update && apt-get install --yes --no-install-recommends chromium; }
+
+setup-postgres: ## a database server for the tests on PostgreSQL (Debian, as root)
+	@ls -d /usr/lib/postgresql/*/bin || { test "$$(id -u)" = 0 || \
+	  { echo "postgresql is missing: install it, or run this target as root"; exit 1; }; \
+	  apt-get update && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+	  apt-get install --yes --no-install-recommends postgresql; }
+
+setup-kubernetes: ## what a test cluster needs: Debian packages (as root), and Go builds the rest
+	$(PYTHON) tests/kubernetes/cluster/binaries.py
 
 clean: ## end what runs in the home, then remove it, the environment and all caches
 	@if test -x $(BIN)/python && test -d $(HOME_DIR); then $(BIN)/python -m edgefleet.cli down; fi

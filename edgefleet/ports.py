@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from edgefleet.edge.contract import Digest, Evidence, ShadowOrder
+from edgefleet.fleet.drivers import Lease
 from edgefleet.fleet.inventory import Change, NodeView
 from edgefleet.fleet.release import Phase, Release, Signal
+from edgefleet.spec import On
 
 
 class Clock(Protocol):
@@ -131,6 +133,14 @@ class Models(Protocol):
 
     def versions(self, model: str) -> tuple[ModelVersion, ...]:
         """Return all versions of a model, newest first; an unknown model has none."""
+        ...
+
+    def asking(self, model: str, on: On, after: int | None) -> tuple[ModelVersion, ...]:
+        """Return the versions that ask for a release in that way, oldest first, without aliases.
+
+        `any`: the complete ones with a number above `after`; None: the newest alone. An unknown
+        model has none. What it costs does not depend on how many versions there are.
+        """
         ...
 
     def register(self, folder: Path, metrics: Mapping[str, float]) -> ModelVersion:
@@ -250,6 +260,14 @@ class Ledger(Protocol):
         """Return all documents of a kind by number, ascending."""
         ...
 
+    def past(self, workload: str, model: str, on: On) -> int | None:
+        """Return the version up to which none is released by itself; None: never watched so far."""
+        ...
+
+    def set_past(self, workload: str, model: str, on: On, version: int) -> None:
+        """Record it; it never goes down."""
+        ...
+
     def acquire(self, workload: str, holder: str, now: datetime, lease_s: float) -> int:
         """Take the workload's lease and return the new epoch (one higher than ever before).
 
@@ -268,6 +286,10 @@ class Ledger(Protocol):
 
     def leave(self, workload: str, holder: str, epoch: int) -> None:
         """Give the lease back; nothing happens when it is not held."""
+        ...
+
+    def leases(self) -> Mapping[str, Lease]:
+        """Return the lease of every workload that has one, or had."""
         ...
 
     def take_start(self, factory: str, starts_per_min: float, now: datetime) -> bool:

@@ -24,7 +24,7 @@ from edgefleet.adapters.memory.world import MemoryWorld
 from edgefleet.model.miniature import write_miniature
 from edgefleet.model.signature import make_key
 from edgefleet.ports import Admission
-from edgefleet.spec import Spec
+from edgefleet.spec import Approval, Spec
 from edgefleet.wiring import World
 
 _UNPACED: Final = 10_000
@@ -97,7 +97,7 @@ def stage(spec: Spec, folder: Path, *, nodes: int, factories: int, seed: int = 0
 
 
 def _unattended(spec: Spec) -> Spec:
-    approval = spec.approval.model_copy(update={"before_rollout": "auto"})
+    approval = Approval(before_rollout="auto", before_fleet="auto")
     quantization = spec.quantization.model_copy(update={"precision": "fp32"})
     return spec.model_copy(update={"approval": approval, "quantization": quantization})
 

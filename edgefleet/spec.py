@@ -6,24 +6,18 @@ sensible one, units are in the names. The spec is frozen into the ledger with ea
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from edgefleet.errors import Refused
+from edgefleet.calendars import Freeze, MaintenanceWindow
+from edgefleet.written import Part, parse, read
 
-_PROBLEMS: Final = {"missing": "is missing", "extra_forbidden": "there is no such field"}
-"""Where pydantic's own words speak of inputs instead of fields."""
-
+On = Literal["tag", "alias", "any"]
+Newer = Literal["queue", "supersede"]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Part(BaseModel):
-    """Frozen, and strict about names: a typo is an error, not a silent default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Quantization(Part):
@@ -57,8 +51,13 @@ class Approval(Part):
 
     before_rollout: Literal["required", "auto"] = "required"
     """`required` asks a person in Prefect's UI; with `auto` the spec itself says yes."""
+    before_fleet: Literal["required", "auto"] = "auto"
+    """After the canary passed: `required` asks again before any other node is changed. One that
+    neither passed nor failed waits for a person anyway, see `gates.when_unsure`."""
     timeout_h: Annotated[float, Field(gt=0)] = 72
-    """Hours after which no answer is a no."""
+    """Hours after which no answer is a no, each time that somebody is asked."""
+    held_h: Annotated[float, Field(gt=0)] = 24
+    """Hours after which a release that is held, and about which nobody decided, goes back."""
 
 
 class Prepull(Part):
@@ -73,7 +72,7 @@ class Prepull(Part):
 
 
 class Canary(Part):
-    """The first wave."""
+    """The first wave: drawn; never a whole line (label `line`), while there are other nodes."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Share of the nodes that can change now, rounded up."""
@@ -90,6 +89,10 @@ class Waves(Part):
     """Cumulative shares of the nodes after the canary and before the holdback."""
     holdback: Share = 0.05
     """Kept as control to the end; at least the canary's min_nodes, if the fleet has them."""
+    update: Literal["auto", "surge", "swap"] = "auto"
+    """How a node changes: `surge` starts the new server beside the old one, `swap` puts the new
+    model into the old one's process, `auto` swaps where the model needs an exclusive device. The
+    local fleet always surges."""
     at_once_per_factory: Annotated[int, Field(ge=1)] = 1
     """Nodes that change at one time in a factory."""
     ready_timeout_s: Annotated[float, Field(gt=0)] = 120
@@ -150,8 +153,13 @@ class Gates(Part):
     """Length of a window of evidence; the nodes must count in the same ones."""
     min_windows: Annotated[int, Field(ge=1)] = 10
     """No PASS before so many windows, however clear it is."""
+    urgent_min_windows: Annotated[int, Field(ge=1)] = 3
+    """The same for a release that was asked for with `--urgent`, where it is fewer; the error rates
+    hold, so a small loss may then stay unsure."""
     max_windows: Annotated[int, Field(ge=1)] = 60
     """Without a verdict after so many, `when_unsure` decides."""
+    look_every: Annotated[int, Field(ge=1)] = 1
+    """Windows from one look at the canary to the next; it changes no error rate."""
     pre_windows: Annotated[int, Field(ge=0)] = 60
     """Windows before the change with which each node is compared; fewer than 5: with none."""
     alpha_fail: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
@@ -195,15 +203,18 @@ class Spec(Part):
     """The fleet's name, recorded with each release."""
     selector: dict[str, str]
     """Labels that a node must carry; all of them."""
-    on: Literal["tag", "alias", "any"] = "tag"
-    """Which registrations become releases without being asked for: tagged ones, those with an
-    alias, or any. Not read yet: a release is started by command."""
-    newer: Literal["queue", "supersede"] = "queue"
-    """What a newer version does while a release is live: wait, or take its place. Not read yet:
-    each release is started by command."""
+    on: On = "tag"
+    """Which versions of the model become releases by themselves (docs/triggers.md): those with the
+    tag that `edgefleet register` sets, the one with the alias `candidate`, or any."""
+    newer: Newer = "queue"
+    """What a newer version does while a release is live: wait for its end, or take its place,
+    unless that has begun to change nodes."""
+    freeze: tuple[Freeze, ...] = ()
+    """Days on which no release starts by itself; what is registered then waits for their end."""
     max_deferred: Share = 0.2
     """Share of the nodes that may be offline or on hold: above it the plan is refused, and at the
     end the release is held."""
+    maintenance: tuple[MaintenanceWindow, ...] = ()
     quantization: Quantization = Quantization()
     validation: Validation = Validation()
     approval: Approval = Approval()
@@ -212,6 +223,16 @@ class Spec(Part):
     waves: Waves = Waves()
     gates: Gates = Gates()
 
+    def urgent(self) -> Spec:
+        """Return the spec of a release that cannot wait: all the same but for a shorter soak."""
+        fewest = min(self.gates.min_windows, self.gates.urgent_min_windows)
+        gates = self.gates.model_copy(update={"min_windows": fewest})
+        return self.model_copy(update={"gates": gates})
+
+    def frozen(self, day: date) -> Freeze | None:
+        """Return the freeze that a day (of UTC) belongs to, None if it belongs to none."""
+        return next((f for f in self.freeze if f.first <= day <= f.last), None)
+
 
 def parse_spec(text: str, origin: str) -> Spec:
     """Return the spec in a YAML (or JSON) text.
@@ -219,22 +240,7 @@ def parse_spec(text: str, origin: str) -> Spec:
     Raises:
         Refused: it does not parse, or a field is unknown, missing or out of range: all are named.
     """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Refused(origin, f"not YAML: {error}", "Correct the file and try again") from error
-    if not isinstance(content, dict):
-        raise Refused(origin, "holds no fields", "Start from deployments/specs/")
-    try:
-        return Spec.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'spec'}: "
-            + _PROBLEMS.get(item["type"], item["msg"].removeprefix("Value error, "))
-            + (f" (got {item['input']!r})" if item["type"] != "missing" else "")
-            for item in error.errors()
-        )
-        raise Refused(origin, problems, "Correct these fields: docs/spec.md lists all") from error
+    return parse(Spec, text, origin, "docs/spec.md", "spec")
 
 
 def load_spec(path: Path) -> Spec:
@@ -243,8 +249,4 @@ def load_spec(path: Path) -> Spec:
     Raises:
         Refused: the file is missing or its content is refused.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Refused(str(path), f"cannot be read: {error.strerror}", "Name a spec file") from error
-    return parse_spec(text, str(path))
+    return parse_spec(read(path, "a spec file"), str(path))

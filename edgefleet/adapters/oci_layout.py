@@ -22,18 +22,11 @@ from edgefleet.documents import decode
 from edgefleet.edge.contract import Digest, parse_digest
 from edgefleet.errors import Refused
 from edgefleet.model import oci
-from edgefleet.model.oci import Descriptor, Manifest
+from edgefleet.model.oci import Built, Descriptor, Index, Manifest
 from edgefleet.ports import Image, Layer
 
 _TAG: Final = "org.opencontainers.image.ref.name"
-_INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
-
-
-class _Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    schema_version: int = 2
-    media_type: str = _INDEX_TYPE
-    manifests: tuple[Descriptor, ...] = ()
 
 
 class OciLayout:
@@ -50,7 +43,10 @@ class OciLayout:
         Raises:
             Refused: the package is not whole.
         """
-        image = oci.build(package)
+        return self.store(oci.build(package, oci.source_base()), tag)
+
+    def store(self, image: Built, tag: str) -> Digest:
+        """Store an image and point a tag at it."""
         self._blobs.mkdir(parents=True, exist_ok=True)
         for digest, content in image.blobs.items():
             if not self._holds(digest):
@@ -66,7 +62,7 @@ class OciLayout:
                 annotations={_TAG: tag},
             )
             entries = sorted((*others, entry), key=lambda item: item.annotations.get(_TAG, ""))
-            content = msgspec.json.encode(_Index(manifests=tuple(entries)))
+            content = msgspec.json.encode(Index(manifests=tuple(entries)))
             self._write(self._folder / "index.json", content)
         return image.digest
 
@@ -130,12 +126,12 @@ class OciLayout:
                 digest, f"is no OCI image manifest: {error}", "Name an image's digest"
             ) from error
 
-    def _index(self) -> _Index:
+    def _index(self) -> Index:
         try:
             content = (self._folder / "index.json").read_bytes()
         except FileNotFoundError:
-            return _Index()
-        return decode(content, _Index)
+            return Index()
+        return decode(content, Index)
 
     def _blob(self, digest: Digest) -> Path:
         return self._blobs / digest.partition(":")[2]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
+
+from edgefleet.fleet.plan import Plan, plan_hash
+from edgefleet.spec import Approval
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +17,11 @@ class ApprovalRequest:
     plan_hash: str
     asked_at: datetime
     deadline: datetime
+
+
+def request_for(made: Plan, approval: Approval, now: datetime) -> ApprovalRequest:
+    """Return what is asked of a person now, and until when."""
+    return ApprovalRequest(plan_hash(made), now, now + timedelta(hours=approval.timeout_h))
 
 
 @dataclass(frozen=True, slots=True)

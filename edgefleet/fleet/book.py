@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgefleet.edge.contract import Evidence
 
@@ -37,9 +38,21 @@ def reported(nodes: Sequence[str], reading: Reading, window: int) -> float:
     return seen / len(nodes) if nodes else 1.0
 
 
-def labels_per_window(
-    records: Mapping[str, Sequence[Evidence]], nodes: Sequence[str], windows: int
-) -> float:
-    """Return how many wanted labels a node gave in a window on average; 0: none or not known."""
-    labels = sum(r.labelled for node in nodes for r in records.get(node, ()))
-    return labels / (len(nodes) * windows) if nodes and windows else 0.0
+class Usual(NamedTuple):
+    """What one node gives in one window, on average; 0: none, or not known."""
+
+    labels: float
+    requests: float
+
+
+def usual_of(records: Mapping[str, Sequence[Evidence]], nodes: Sequence[str]) -> Usual:
+    """Return what nodes gave, over the windows from the first to the last that any of them knows.
+
+    Servers that have just come have few windows: those before are not windows without labels.
+    """
+    known = [record for node in nodes for record in records.get(node, ())]
+    if not known:
+        return Usual(0.0, 0.0)
+    windows = [record.window for record in known]
+    size = len(nodes) * (max(windows) - min(windows) + 1)
+    return Usual(sum(r.labelled for r in known) / size, sum(r.ok for r in known) / size)

@@ -6,10 +6,10 @@ Plain facts, no decisions. A `NodeView` is for one workload: a node with two job
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from edgefleet.edge.contract import Digest
+from edgefleet.edge.contract import Digest, Needs
 
 
 class PullState(StrEnum):
@@ -70,15 +70,26 @@ class NodeView:
     hold_reason: str | None = None
     """The factory's own veto, in its words; None: there is none."""
     pulls: tuple[Pull, ...] = ()
-    memory_free_mb: int = 0
-    disk_free_mb: int = 0
+    free: Needs | None = None
+    """What is left for one more server; None: the site does not tell."""
+    swaps: bool = False
+    """Its server takes the next model in place, and needs no room for another one."""
+    disk_free_mb: int | None = 0
+    """None: the site does not tell."""
     problem: str = ""
     """Why `ordered` is not serving although the site tried (signature, self-check, no start)."""
+    away: str = ""
+    """Why it is not online, where more is known than that nothing is heard of it."""
 
     @property
     def hardware(self) -> str:
         """The hardware class, a stratum of the canary draw; the label `hardware`."""
         return self.labels.get("hardware", "any")
+
+    @property
+    def line(self) -> str:
+        """The production line, which no canary takes as a whole; the label `line`."""
+        return self.labels.get("line", "")
 
     def pull_of(self, digest: Digest) -> Pull | None:
         """Return the pull of `digest` on this node, None if it was never ordered here."""
@@ -102,10 +113,13 @@ class Change:
     was: Digest | None
     epoch: int
     """Of the lease under which it was ordered; a site refuses a lower one than it has seen."""
+    swap: bool = False
+    """The server takes the new model in place: a second one could not start beside it. A site whose
+    servers cannot, or need not, starts a second one all the same."""
 
     def undo(self, epoch: int) -> Change:
         """Return the change back, under the epoch of whoever orders it."""
-        return Change(self.workload, self.node, self.factory, self.was, self.want, epoch)
+        return replace(self, want=self.was, was=self.want, epoch=epoch)
 
 
 @dataclass(frozen=True, slots=True)

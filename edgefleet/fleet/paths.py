@@ -80,15 +80,17 @@ def cross(paths: Paths, statistic: Floats, budget: float) -> tuple[Paths, bool]:
 class Draws:
     """The real canary and its re-draws, as indices; and each node's factory, as a number."""
 
-    drawn: NDArray[np.int32]
-    """Shape (draws + 1, size of the canary); row 0 is the real one."""
+    drawn: NDArray[np.intp]
+    """Shape (size of the canary, draws + 1); column 0 is the real one."""
     factory: NDArray[np.int64]
     factories: int
+    same: float
+    """Share of the draws, the real one counted, that took the very nodes of the canary."""
 
     @property
-    def real(self) -> NDArray[np.int32]:
+    def real(self) -> NDArray[np.intp]:
         """The canary's nodes."""
-        real: NDArray[np.int32] = self.drawn[0]
+        real: NDArray[np.intp] = self.drawn[:, 0]
         return real
 
     @property
@@ -96,12 +98,13 @@ class Draws:
         """Share of the nodes that are not in the canary."""
         return 1 - len(self.real) / len(self.factory)
 
-    def means(self, scores: Floats, weights: Floats) -> Floats:
-        """Return each path's weighted mean of scores, less their factory's mean over all nodes."""
-        of_factory = self._factory_means(scores, weights)
-        weighted = weights * np.where(weights > 0, scores - of_factory[self.factory], 0.0)
-        total = weights[self.drawn].sum(1)
-        return np.where(total > 0, weighted[self.drawn].sum(1) / np.maximum(total, 1e-12), 0.0)
+    def means(self, rows: Sequence[Floats], weights: Floats) -> tuple[Floats, ...]:
+        """Return, for each row of scores, each path's weighted mean less its factories' means."""
+        total = self._sums(weights)
+        some, divisor = total > 0, np.maximum(total, 1e-12)
+        return tuple(
+            np.where(some, self._sums(self._off(scores, weights)) / divisor, 0.0) for scores in rows
+        )
 
     def contrasts(self, scores: Floats, weights: Floats) -> Floats:
         """Return each canary node's score less the mean of its factory's controls.
@@ -114,6 +117,16 @@ class Draws:
         held = np.bincount(self.factory, control, self.factories)
         means = np.where(held > 0, self._factory_means(scores, control), every)
         return np.where(weights > 0, scores - means[self.factory], 0.0)[self.real]
+
+    def _sums(self, values: Floats) -> Floats:
+        # `take` is three times as quick as an index, and a look does little else.
+        sums: Floats = values.take(self.drawn, mode="clip").sum(0)
+        return sums
+
+    def _off(self, scores: Floats, weights: Floats) -> Floats:
+        """Return each node's weighted distance from the mean over all nodes of its factory."""
+        means = self._factory_means(scores, weights)
+        return weights * np.where(weights > 0, scores - means[self.factory], 0.0)
 
     def _factory_means(self, scores: Floats, weights: Floats) -> Floats:
         held = np.bincount(self.factory, weights, self.factories)
@@ -129,7 +142,10 @@ def draws_of(nodes: tuple[Member, ...], canary: tuple[str, ...], salt: str, draw
     again = redraws(nodes, len(canary), salt, draws)
     factories = {name: i for i, name in enumerate(sorted({m.factory for m in nodes}))}
     factory = np.array([factories[member.factory] for member in nodes], dtype=np.int64)
-    return Draws(np.vstack([real, again]), factory, len(factories))
+    drawn = np.vstack([real, again]).T.astype(np.intp, order="C")
+    taken = np.sort(drawn, axis=0)
+    same = float((taken == taken[:, :1]).all(0).mean())
+    return Draws(drawn, factory, len(factories), same)
 
 
 def share_as_extreme(statistic: Floats, value: float) -> float:

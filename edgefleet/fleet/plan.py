@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,17 +16,16 @@ from typing import Final, Literal
 
 import msgspec
 
-from edgefleet.edge.contract import Digest
+from edgefleet.edge.contract import Digest, Needs
 from edgefleet.errors import Refused
 from edgefleet.fleet.cohorts import canary_size, order
 from edgefleet.fleet.inventory import Change, Inventory, NodeView
+from edgefleet.fleet.needs import Package, for_two, lacking
 from edgefleet.fleet.release import Release
 from edgefleet.spec import Spec
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _DISK_MARGIN: Final = 1.2
-_MEMORY_MARGIN: Final = 2.0
-"""A starting server holds the model's file and what the runtime makes of it, beside the old one."""
 _MOST_MOVED: Final = 0.1
 """Share of the planned nodes that may look different before a plan is out of date."""
 
@@ -67,14 +67,22 @@ class Plan:
     model_bytes: int
     made_at: datetime
 
+    @property
+    def nodes_of(self) -> dict[str, list[str]]:
+        """The nodes of all waves, in their order, by factory."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for wave in self.waves:
+            for change in wave.changes:
+                found[change.factory].append(change.node)
+        return found
+
 
 def make_plan(
     spec: Spec,
     release: Release,
     inventory: Inventory,
-    want: Digest,
+    package: Package,
     champion: Digest | None,
-    model_bytes: int,
     now: datetime,
 ) -> Plan:
     """Return the plan.
@@ -91,7 +99,8 @@ def make_plan(
             f"no node of {len(inventory.nodes)} carries {wanted}",
             "Correct the spec's selector or label the nodes",
         )
-    reasons = {view.node: _left_out(view, want, model_bytes) for view in matching}
+    want, swap = package.digest, swaps_for(spec, package)
+    reasons = {view.node: left_out_of(view, package, swap=swap) for view in matching}
     left_out = tuple(reason for reason in reasons.values() if reason)
     eligible = tuple(view for view in matching if reasons[view.node] is None)
     _few_deferred(spec, matching, left_out, inventory.silent)
@@ -104,7 +113,10 @@ def make_plan(
         workload=spec.workload,
         want=want,
         waves=tuple(
-            Wave(name, tuple(_change(views[node], spec.workload, want) for node in nodes))
+            Wave(
+                name,
+                tuple(change_of(views[node], spec.workload, want, swap=swap) for node in nodes),
+            )
             for name, nodes in names
         ),
         left_out=(*left_out, *_unseen(inventory.silent)),
@@ -112,7 +124,7 @@ def make_plan(
         eligible=tuple(sorted(views)),
         first=champion is None,
         hand_picked=bool(spec.canary.nodes),
-        model_bytes=model_bytes,
+        model_bytes=package.model_bytes,
         made_at=now,
     )
 
@@ -137,20 +149,31 @@ def outdated(plan: Plan, inventory: Inventory) -> str:
     return ""
 
 
-def _left_out(view: NodeView, want: Digest, model_bytes: int) -> LeftOut | None:
+def swaps_for(spec: Spec, package: Package) -> bool:
+    """Say whether a package's nodes change in place, where the spec's `update` leads to it."""
+    update = spec.waves.update
+    return update == "swap" or (update == "auto" and bool(package.needs.devices))
+
+
+def _asked(package: Package, *, swap: bool) -> Needs:
+    return for_two(package.needs) if swap else package.needs
+
+
+def left_out_of(view: NodeView, package: Package, *, swap: bool) -> LeftOut | None:
+    """Return why a node cannot, or need not, be brought to a package now; None: it can."""
     if not view.online:
-        return LeftOut(view.node, view.factory, "deferred", "offline")
+        return LeftOut(view.node, view.factory, "deferred", view.away or "offline")
     if view.hold_reason:
         return LeftOut(view.node, view.factory, "deferred", f"held: {view.hold_reason}")
-    if view.serves(want) and view.ordered == want:
+    if view.serves(package.digest) and view.ordered == package.digest:
         return LeftOut(view.node, view.factory, "current", "serves it already")
-    disk_mb, memory_mb = (m * model_bytes / 1e6 for m in (_DISK_MARGIN, _MEMORY_MARGIN))
-    if view.disk_free_mb < disk_mb:
+    disk_mb = _DISK_MARGIN * package.model_bytes / 1e6
+    if view.disk_free_mb is not None and view.disk_free_mb < disk_mb:
         reason = f"{view.disk_free_mb} MB of disk free, {disk_mb:.0f} MB needed"
         return LeftOut(view.node, view.factory, "excluded", reason)
-    # 0: the site does not tell.
-    if 0 < view.memory_free_mb < memory_mb:
-        reason = f"{view.memory_free_mb} MB of memory free, {memory_mb:.0f} MB needed"
+    no_room = "" if swap and view.swaps else lacking(_asked(package, swap=swap), view.free)
+    if no_room:
+        reason = f"no room for the new server beside the old one: {no_room}"
         return LeftOut(view.node, view.factory, "excluded", reason)
     return None
 
@@ -223,9 +246,10 @@ def _cut(
     return tuple((name, nodes) for name, nodes in waves if nodes)
 
 
-def _change(view: NodeView, workload: str, want: Digest) -> Change:
+def change_of(view: NodeView, workload: str, want: Digest, *, swap: bool) -> Change:
+    """Return the change of a node to a package, from what it was told or shows; without epoch."""
     was = view.ordered or (view.serving.digest if view.serving else None)
-    return Change(workload, view.node, view.factory, want, was, epoch=0)
+    return Change(workload, view.node, view.factory, want, was, epoch=0, swap=swap)
 
 
 def _moved(change: Change, view: NodeView | None) -> str:

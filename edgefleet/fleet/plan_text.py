@@ -15,7 +15,7 @@ _FIRST: Final = (
 
 def plan_table(plan: Plan) -> str:
     """Return waves by factory, bytes to bring, and every node left out with its reason."""
-    factories = sorted({c.factory for wave in plan.waves for c in wave.changes})
+    factories = sorted(plan.nodes_of)
     counts = [Counter(change.factory for change in wave.changes) for wave in plan.waves]
     nodes = sum(count.total() for count in counts)
     # A row for each factory: there may be a dozen, and what is wide is cut off on Prefect's form.

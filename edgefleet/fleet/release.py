@@ -23,6 +23,7 @@ class Phase(StrEnum):
     PREPULLING = "prepulling"  # approved: images to the nodes
     CANARY = "canary"  # images are there: change the canary's nodes
     SOAKING = "soaking"  # the canary serves: look
+    CONFIRMING = "confirming"  # the verdict passed, and the spec asks a person before the fleet
     ROLLING = "rolling"  # the verdict passed: wave by wave, each judged
     REVERTING = "reverting"  # on the way back, every touched node to what it had
     HELD = "held"  # needs a person; nothing is moving
@@ -38,6 +39,7 @@ class Signal(StrEnum):
 
     DONE = "done"
     PASSED = "passed"
+    ASK = "ask"
     FAILED = "failed"
     UNSURE = "unsure"
     REFUSED = "refused"
@@ -54,7 +56,13 @@ ENDS: Final = frozenset(
 )
 LIVE: Final = tuple(phase for phase in Phase if phase not in ENDS)
 UNTOUCHED: Final = (Phase.QUALIFYING, Phase.PLANNED, Phase.AWAITING, Phase.PREPULLING)
-TOUCHED: Final = (Phase.CANARY, Phase.SOAKING, Phase.ROLLING, Phase.HELD)
+TOUCHED: Final = (
+    Phase.CANARY,
+    Phase.SOAKING,
+    Phase.CONFIRMING,
+    Phase.ROLLING,
+    Phase.HELD,
+)
 
 NEXT: Final[dict[tuple[Phase, Signal], Phase]] = {
     (Phase.QUALIFYING, Signal.DONE): Phase.PLANNED,
@@ -66,6 +74,9 @@ NEXT: Final[dict[tuple[Phase, Signal], Phase]] = {
     (Phase.CANARY, Signal.DONE): Phase.SOAKING,
     (Phase.CANARY, Signal.FAILED): Phase.REVERTING,
     (Phase.SOAKING, Signal.PASSED): Phase.ROLLING,
+    (Phase.SOAKING, Signal.ASK): Phase.CONFIRMING,
+    (Phase.CONFIRMING, Signal.DONE): Phase.ROLLING,
+    (Phase.CONFIRMING, Signal.REJECTED): Phase.REVERTING,
     (Phase.SOAKING, Signal.FAILED): Phase.REVERTING,
     (Phase.SOAKING, Signal.UNSURE): Phase.HELD,
     (Phase.ROLLING, Signal.DONE): Phase.RELEASED,

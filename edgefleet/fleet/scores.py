@@ -26,7 +26,10 @@ WINDOWS_PRIOR: Final = 20
 """Beyond so many a node's own scatter outweighs its sampling noise: its weight grows no more."""
 BURST_CAP: Final = 0.02
 """Errors of one window count up to this share of its requests: a burst is one event, not many."""
-PRESENCE_MARGIN: Final = 0.2
+PRESENCE_MARGIN: Final = 0.4
+PRESENCE_ALARM: Final = 0.2
+"""Silence comes in spells: five nodes can show that it is not worse by the one within a soak, and
+it is a failure from the other on, once it is proven."""
 START_WINDOWS: Final = 3
 """Windows in which a changed node may still be starting, if it was never seen warm."""
 LATENCY_SHRINK: Final = 0.9
@@ -42,7 +45,7 @@ class Score:
     weights: Floats
     """Per node; 0: no evidence."""
     margin: float
-    """In units of `values`."""
+    """In units of `values`: a PASS shows that it is not worse by as much."""
     shrink: float
     """On a PASS: a model that is worse by the margin would also scatter more."""
     enough: bool
@@ -50,6 +53,8 @@ class Score:
     canary: float | None
     control: float | None
     with_past: bool
+    alarm: float
+    """An estimate worse than this fails, once it is proven worse; mostly the margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,17 @@ def sheet_of(design: Design, evidence: Mapping[str, Sequence[Evidence]], window:
     chosen = frozenset(design.canary)
     first, last = design.pre or (0, -1)
     before = [Span(member.node, design.was, first, last) for member in design.nodes]
-    after = [
+    after = spans_after(design, window)
+    isin = np.array([member.node in chosen for member in design.nodes], dtype=np.bool_)
+    return Sheet(
+        tally(evidence, before), tally(evidence, after), np.flatnonzero(isin), np.flatnonzero(~isin)
+    )
+
+
+def spans_after(design: Design, window: int) -> list[Span]:
+    """Return which records of each node count from the change on, up to `window`."""
+    chosen = frozenset(design.canary)
+    return [
         Span(
             member.node,
             design.want if member.node in chosen else design.was,
@@ -77,16 +92,19 @@ def sheet_of(design: Design, evidence: Mapping[str, Sequence[Evidence]], window:
         )
         for member in design.nodes
     ]
-    isin = np.array([member.node in chosen for member in design.nodes], dtype=np.bool_)
-    return Sheet(
-        tally(evidence, before), tally(evidence, after), np.flatnonzero(isin), np.flatnonzero(~isin)
-    )
 
 
-def request_scores(sheet: Sheet, gates: Gates) -> tuple[Score, ...]:
-    """Return latency quantiles, errors: what every request tells without a label."""
-    latency = [latency_score(sheet, gates, q) for q in gates.latency.quantiles]
-    return (*latency, errors_score(sheet, gates))
+def is_share(metric: str) -> bool:
+    """Say whether a metric is a share, told in points; the others are logs of latencies, in %."""
+    return metric in {"accuracy", "errors", "presence"}
+
+
+def scores_of(sheet: Sheet, gates: Gates, *, paired: bool = False) -> tuple[Score, ...]:
+    """Return all that is compared between nodes; `paired`: accuracy is known better by pairs."""
+    told = [*latency_scores(sheet, gates, gates.latency.quantiles), errors_score(sheet, gates)]
+    if gates.accuracy.source == "labels" and not paired:
+        told.append(accuracy_score(sheet, gates))
+    return (*told, presence_score(sheet, gates))
 
 
 def accuracy_score(sheet: Sheet, gates: Gates) -> Score:
@@ -112,17 +130,23 @@ def accuracy_score(sheet: Sheet, gates: Gates) -> Score:
     )
 
 
-def presence_score(sheet: Sheet, gates: Gates) -> Score:
-    """Return the share of windows with a word from the node: a crashing model sends none."""
-    after, before = sheet.after.seen, sheet.before.seen
+def presence_counts(sheet: Sheet) -> tuple[Floats, Floats]:
+    """Return in how many windows each node was heard of, and in how many it was due."""
+    after = sheet.after.seen
     width = after.shape[1]
     # A changed node counts from the window after it was first seen: seeing it chose that one.
     starts = np.zeros(len(after), dtype=np.int64)
     first = np.where(after.any(1), after.argmax(1) + 1, START_WINDOWS)
     starts[sheet.canary] = first[sheet.canary]
-    due = np.maximum(width - starts, 0).astype(np.float64)
     counted = np.arange(width)[np.newaxis, :] >= starts[:, np.newaxis]
     came = (after & counted).sum(1).astype(np.float64)
+    return came, np.maximum(width - starts, 0).astype(np.float64)
+
+
+def presence_score(sheet: Sheet, gates: Gates) -> Score:
+    """Return the share of windows with a word from the node: a crashing model sends none."""
+    before = sheet.before.seen
+    came, due = presence_counts(sheet)
     past = np.where(before.any(1), before.shape[1], 0).astype(np.float64)
     canary, control = _pooled(sheet, came, due)
     score = _score(
@@ -138,27 +162,35 @@ def presence_score(sheet: Sheet, gates: Gates) -> Score:
         pooled=(canary, control),
     )
     # All silent is a failure of the way to them, and says nothing about the model.
-    return replace(score, enough=score.enough and bool(came[sheet.control].any()))
+    heard = score.enough and bool(came[sheet.control].any())
+    return replace(score, enough=heard, alarm=PRESENCE_ALARM)
 
 
-def latency_score(sheet: Sheet, gates: Gates, q: float) -> Score:
-    """Return minus the log of one latency quantile in seconds."""
-    after, before = sheet.after, sheet.before
-    sides = (after.histograms[sheet.canary], after.histograms[sheet.control])
-    pooled = [float(np.exp(log_quantiles(side.sum(0)[np.newaxis], q)[0])) for side in sides]
-    held = [float(side.sum()) for side in sides]
-    return _score(
-        sheet,
-        gates,
-        f"p{q * 100:g}",
-        (-after.log_quantiles(q), after.histograms.sum(1)),
-        (-before.log_quantiles(q), before.histograms.sum(1)),
-        prior=REQUESTS_PRIOR,
-        margin=float(np.log1p(gates.latency.margin_pct / 100)),
-        shrink=LATENCY_SHRINK,
-        least=gates.min_requests,
-        pooled=(pooled[0] if held[0] else None, pooled[1] if held[1] else None),
-    )
+def latency_scores(sheet: Sheet, gates: Gates, quantiles: Sequence[float]) -> tuple[Score, ...]:
+    """Return minus the log of each latency quantile in seconds."""
+    after, before = sheet.after.cumulated, sheet.before.cumulated
+    sides = [after[rows].sum(0, keepdims=True) for rows in (sheet.canary, sheet.control)]
+    counts, old_counts = after[:, -1], before[:, -1]
+    scores = []
+    for q in quantiles:
+        canary, control = (
+            float(np.exp(log_quantiles(side, q)[0])) if side[0, -1] else None for side in sides
+        )
+        scores.append(
+            _score(
+                sheet,
+                gates,
+                f"p{q * 100:g}",
+                (-log_quantiles(after, q), counts),
+                (-log_quantiles(before, q), old_counts),
+                prior=REQUESTS_PRIOR,
+                margin=float(np.log1p(gates.latency.margin_pct / 100)),
+                shrink=LATENCY_SHRINK,
+                least=gates.min_requests,
+                pooled=(canary, control),
+            )
+        )
+    return tuple(scores)
 
 
 def errors_score(sheet: Sheet, gates: Gates) -> Score:
@@ -211,7 +243,7 @@ def _score(
     share = float(mine.mean()) if len(mine) else 0.0
     enough = n >= least and share >= gates.min_node_share and bool(used[sheet.control].any())
     values = np.where(used, value, 0.0)
-    return Score(name, values, weights, margin, shrink, enough, n, *pooled, with_past)
+    return Score(name, values, weights, margin, shrink, enough, n, *pooled, with_past, margin)
 
 
 def _capped(counts: Tally) -> Floats:

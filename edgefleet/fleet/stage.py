@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.inventory import Change, NodeView, PullState
+
+CLOSED: Final = "its maintenance window closed before its turn"
+"""Why a node is deferred that nobody has touched: its wave goes on when the window opens again."""
 
 
 class Fate(StrEnum):
@@ -50,7 +54,7 @@ def out_of_reach(view: NodeView | None) -> str:
     if view is None:
         return "its factory did not answer"
     if not view.online:
-        return "offline"
+        return view.away or "offline"
     return f"held by the factory: {view.hold_reason}" if view.hold_reason else ""
 
 
@@ -80,6 +84,17 @@ def change_report(view: NodeView | None, change: Change, waited_s: float) -> Nod
     return None
 
 
+def takes_back(view: NodeView | None, change: Change) -> bool:
+    """Say whether a change only takes back an order that has not come about.
+
+    It moves nothing on the node, so it is made although the node is held or out of reach: else the
+    order would come about once it is let go.
+    """
+    if view is None or view.ordered in {change.want, None}:
+        return False
+    return view.ordered == change.was and holds(view, change.want)
+
+
 def holds(view: NodeView, want: Digest | None) -> bool:
     """Say whether the node itself shows `want` (None: serves nothing)."""
     return view.serving is None if want is None else view.serves(want)
@@ -99,6 +114,11 @@ def too_late(view: NodeView | None, change: Change, waited_s: float) -> NodeRepo
     )
 
 
+def not_begun(change: Change) -> NodeReport:
+    """Return the report of a node whose turn did not come in its factory's maintenance window."""
+    return NodeReport(change.node, change.factory, Fate.DEFERRED, CLOSED)
+
+
 def no_image(node: str, factory: str, waited_s: float) -> NodeReport:
     """Return the report of a node that has no image in time."""
     reason = f"no image after {waited_s:.0f} s: it keeps what it serves"
@@ -116,17 +136,24 @@ def in_words(factory: str, reports: Iterable[NodeReport]) -> str:
 def too_many_failed(reports: Iterable[StageReport], most: float) -> str:
     """Return why a stage failed as a whole, in words; empty: it did not.
 
-    `most` is the largest share of failed nodes, of those that are not deferred.
+    `most` is the largest share of failed nodes, of those that are not deferred: where all are, none
+    has failed.
     """
     nodes = [node for report in reports for node in report.nodes]
     failed = of_fate(nodes, Fate.FAILED)
     tried = len(nodes) - len(of_fate(nodes, Fate.DEFERRED))
-    if not tried:
-        return f"none of {len(nodes)} nodes could be reached"
     if len(failed) <= most * tried:
         return ""
     first = "; ".join(f"{node.node}: {node.reason}" for node in failed[:5])
     return f"{len(failed)} of {tried} nodes failed, at most {most:.0%} may ({first})"
+
+
+def none_tried(reports: Iterable[StageReport]) -> str:
+    """Return in words that no node could be worked on; empty: some could."""
+    nodes = [node for report in reports for node in report.nodes]
+    if len(of_fate(nodes, Fate.DEFERRED)) < len(nodes):
+        return ""
+    return f"none of {len(nodes)} nodes could be reached"
 
 
 def counted(reports: Iterable[StageReport]) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.inventory import NodeView
 from edgefleet.fleet.plan import Plan
+from edgefleet.fleet.reconcile import Behind
 from edgefleet.fleet.release import ENDS, Phase, Release
 from edgefleet.fleet.stage import NodeReport, StageReport
 
@@ -67,17 +68,21 @@ def explain(
     release: Release | None,
     plan: Plan | None,
     reports: Sequence[StageReport],
+    behind: Behind | None = None,
 ) -> Why:
     """Return the facts about one node, most direct first."""
     lines: list[str] = []
     if not view.online:
-        lines.append("it is offline: its link or its factory does not answer; it keeps serving")
+        why = view.away or "its link or its factory does not answer"
+        lines.append(f"it is offline: {why}; it keeps serving")
     if view.hold_reason:
         lines.append(f"its factory holds it: {view.hold_reason}")
     if view.problem:
         lines.append(view.problem)
     if view.serving and view.serving.problem:
         lines.append(f"its server says: {view.serving.problem}")
+    if behind:
+        lines.append(f"reconcile: {behind.kind}: {behind.reason}")
     if plan is not None and release is not None:
         lines += _from_plan(view.node, release, plan)
     lines += [

@@ -19,7 +19,7 @@ from edgefleet.fleet.design import DRAWS, Design
 from edgefleet.fleet.finding import MetricVerdict, Outcome, Verdict, reason_of, worst
 from edgefleet.fleet.floors import floors_of, judge_floor
 from edgefleet.fleet.paths import draws_of, most_extreme, share_as_extreme
-from edgefleet.fleet.scores import Sheet, errors_score, latency_score, sheet_of
+from edgefleet.fleet.scores import Sheet, errors_score, latency_scores, sheet_of
 from edgefleet.spec import Gates
 
 _SIGN: Final = 0.05
@@ -72,7 +72,7 @@ def judge_wave(
     )
     sheet = sheet_of(design, evidence, windows[-1])
     draws = draws_of(design.nodes, design.canary, design.salt, design.draws)
-    scores = (latency_score(sheet, gates, 0.99), errors_score(sheet, gates))
+    scores = (*latency_scores(sheet, gates, (0.99,)), errors_score(sheet, gates))
     contrasts = tuple(contrast_of(score, draws) for score in scores)
     metrics = (
         *_findings(sheet, contrasts, alpha),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from edgefleet.fleet.finding import MetricVerdict, Verdict
 from edgefleet.fleet.plan import Plan
+from edgefleet.fleet.slices import Slice
 from edgefleet.fleet.stage import Fate, StageReport, of_fate
 from edgefleet.report import drawings
 from edgefleet.report.gather import ReleaseStory
@@ -61,7 +62,7 @@ def planned(story: ReleaseStory) -> Part | None:
 
 
 def _waves(plan: Plan) -> Table:
-    factories = sorted({change.factory for wave in plan.waves for change in wave.changes})
+    factories = sorted(plan.nodes_of)
     rows = []
     for wave in plan.waves:
         counts = Counter(change.factory for change in wave.changes)
@@ -106,9 +107,32 @@ def judged(story: ReleaseStory) -> Part | None:
     return Part(
         f"Verdict after {verdict.look} windows: {verdict.outcome.value.upper()}",
         note,
-        (_metrics(verdict),),
+        (_metrics(verdict), *_slices(story.slices)),
         drawn(*pictures),
     )
+
+
+def _slices(slices: Sequence[Slice]) -> tuple[Table, ...]:
+    """Return the differences by factory and by hardware class; they decided nothing."""
+    if not slices:
+        return ()
+    metrics = list(dict.fromkeys(one.metric for one in slices))
+    found = {(one.by, one.name, one.metric): one for one in slices}
+    places = list(dict.fromkeys((one.by, one.name) for one in slices))
+    rows = tuple(
+        (
+            f"{by} {name}",
+            str(max(found[by, name, m].nodes for m in metrics if (by, name, m) in found)),
+            *(_slice(found.get((by, name, metric))) for metric in metrics),
+        )
+        for by, name in places
+    )
+    columns = ("difference in", "nodes", *metrics)
+    return (Table(columns, rows, tuple(range(1, len(columns)))),)
+
+
+def _slice(one: Slice | None) -> str:
+    return NONE if one is None else f"{signed(one.effect, one.unit)} (n={whole(one.n)})"
 
 
 def _metrics(verdict: Verdict) -> Table:

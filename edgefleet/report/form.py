@@ -6,16 +6,21 @@ narrow columns, and everything longer is a sentence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from edgefleet.fleet.finding import Verdict
 from edgefleet.fleet.plan import Plan, plan_hash
 from edgefleet.fleet.plan_text import plan_table
 from edgefleet.fleet.preflight import Preflight
 from edgefleet.fleet.release import Release
 from edgefleet.model.qualify import Qualification
-from edgefleet.report.words import percent, size
+from edgefleet.report.words import duration, percent, size
+from edgefleet.spec import Prepull
 
+_EARLIER: Final = 5
+"""Releases of the workload that are shown."""
 _SHIPS: Final = {"fp32": "FP32", "int8": "INT8", "mixed": "mixed"}
 
 
@@ -24,21 +29,66 @@ def approval_form(
     found: Qualification,
     made: Plan,
     outlook: Preflight,
+    pace: Prepull,
+    earlier: Sequence[Release],
     deadline: datetime,
 ) -> str:
-    """Return what is asked, what the lab found, who gets it when, and what will judge it."""
+    """Return what is asked, what the lab found, who gets it when, and what will judge it.
+
+    `earlier`: the workload's ended releases, oldest first.
+    """
     return "\n\n".join(
         (
             f"## {release.model} version {release.version} to {release.workload}",
             (
-                f"`{release.release_id}`, plan `{plan_hash(made)[:12]}`. "
+                f"`{release.release_id}`, asked for by {release.asked_by}; "
+                f"plan `{plan_hash(made)[:12]}`. "
                 f"No answer by {deadline:%d %b %Y, %H:%M} UTC means no."
             ),
             _lab(found),
             plan_table(made),
+            _paced(made, pace),
             outlook.text,
+            *([_before(earlier)] if earlier else []),
         )
     )
+
+
+def confirmation_form(release: Release, made: Plan, verdict: Verdict, deadline: datetime) -> str:
+    """Return what the canary has shown, and what a yes will do."""
+    rest = sum(len(wave.changes) for wave in made.waves[1:])
+    canary = len(made.waves[0].changes)
+    return "\n\n".join(
+        (
+            f"## {release.model} version {release.version} to {rest} more nodes",
+            (
+                f"`{release.release_id}`: its canary of {canary} nodes has passed. Approve: the "
+                f"other {rest} nodes follow, wave by wave. Reject, or no answer by "
+                f"{deadline:%d %b %Y, %H:%M} UTC: the canary goes back."
+            ),
+            f"### Verdict after {verdict.look} windows",
+            "\n".join(f"- {line}" for line in verdict.text.splitlines()),
+            f"Its pictures: artifact `verdict-{release.release_id}`.",
+        )
+    )
+
+
+def _paced(made: Plan, pace: Prepull) -> str:
+    factory, nodes = max(made.nodes_of.items(), key=lambda one: len(one[1]))
+    last = duration(60 * (len(nodes) - 1) / pace.starts_per_min)
+    return (
+        f"At {pace.starts_per_min:g} a minute and {pace.nodes_at_once} at once in a factory, the "
+        f"last of the {len(nodes)} nodes in {factory} begins after {last} at the earliest."
+    )
+
+
+def _before(earlier: Sequence[Release]) -> str:
+    rows = [
+        f"| {release.version} | {release.phase} | {release.changed_at:%d %b %Y, %H:%M} |"
+        for release in reversed(earlier[-_EARLIER:])
+    ]
+    head = ["### Earlier releases", "", "| version | end | UTC |", "|---|---|---|"]
+    return "\n".join([*head, *rows])
 
 
 def _lab(found: Qualification) -> str:

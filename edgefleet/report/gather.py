@@ -19,6 +19,7 @@ from edgefleet.fleet.finding import Verdict
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.preflight import Preflight
 from edgefleet.fleet.release import Release
+from edgefleet.fleet.slices import Slice
 from edgefleet.fleet.stage import StageReport
 from edgefleet.model.qualify import Qualification
 from edgefleet.ports import Entry, Image, Ledger
@@ -54,6 +55,8 @@ class ReleaseStory:
     reverted: Mapping[int, tuple[StageReport, ...]] = field(default_factory=dict)
     """By the try, from 0."""
     looks: tuple[Seen, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    """Of the last look, if it decided."""
     evidence: Records = field(default_factory=dict)
     """By node; what was read again later is there once, as it was read last."""
 
@@ -84,6 +87,7 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseStory:
         changed=_all(ledger, release_id, "changed", tuple[StageReport, ...]),
         reverted=_all(ledger, release_id, "reverted", tuple[StageReport, ...]),
         looks=tuple(_all(ledger, release_id, "look", Seen).values()),
+        slices=_all(ledger, release_id, "slices", tuple[Slice, ...]).get(0, ()),
         evidence=_evidence(ledger, release_id),
     )
 

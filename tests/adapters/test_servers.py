@@ -210,10 +210,11 @@ def test_a_supervised_home_ends_with_its_process(
     home: Path, tmp_path: Path, blow: signal.Signals
 ) -> None:
     script = f"""
-        import sys, time
+        import signal, sys, time
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from edgefleet.adapters.servers import supervised
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in a background
         from test_servers import serving
         with supervised(Path({str(home)!r}), [serving(Path({str(tmp_path)!r}))]):
             print("up", flush=True)

@@ -62,7 +62,6 @@ def view(
         ordered=digest,
         hold_reason=hold,
         pulls=(),
-        memory_free_mb=1,
         disk_free_mb=1,
     )
 

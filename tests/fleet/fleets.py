@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from edgefleet.edge.contract import Digest
+from edgefleet.edge.contract import Digest, Needs
 from edgefleet.fleet.inventory import Inventory, NodeView, Serving
+from edgefleet.fleet.needs import Package
 from edgefleet.fleet.plan import Plan, make_plan
 from edgefleet.fleet.release import Phase, Release
 from edgefleet.spec import Spec
@@ -28,7 +29,7 @@ def view(name: str, factory: str, digest: Digest | None = WAS) -> NodeView:
         online=True,
         serving=serving or None,
         ordered=digest,
-        memory_free_mb=2000,
+        free=Needs(memory_mb=2000, cpu_millis=4000),
         disk_free_mb=8000,
     )
 
@@ -65,7 +66,9 @@ def release(generation: int = 2) -> Release:
 
 def plan(inventory: Inventory, *, champion: Digest | None = WAS, **changes: object) -> Plan:
     """Return the plan of a three-megabyte model."""
-    return make_plan(spec(**changes), release(), inventory, WANT, champion, 3_000_000, NOW)
+    return make_plan(
+        spec(**changes), release(), inventory, Package(WANT, 3_000_000, Needs()), champion, NOW
+    )
 
 
 def offline(node: NodeView) -> NodeView:

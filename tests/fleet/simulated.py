@@ -169,12 +169,13 @@ def soak(
     *,
     plan: Design | None = None,
     seen: dict[str, tuple[Evidence, ...]] | None = None,
+    last: int | None = None,
 ) -> Run:
-    """Look after every window until the gate decides, or time is up."""
+    """Look after every window until the gate decides, or time is up, or `last` is reached."""
     plan = plan or design(world)
     seen = evidence(world, plan) if seen is None else seen
     state = open_gate(plan, rules)
-    for number in range(1, rules.max_windows + 1):
+    for number in range(1, (last or rules.max_windows) + 1):
         state, verdict = look(state, plan, rules, seen, FIRST + number - 1)
         if verdict.outcome is not Outcome.INCONCLUSIVE:
             break

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,25 @@ def test_a_prefix_takes_from_every_stratum_before_it_takes_a_second_node_of_one(
     stratum = {member.node: (member.factory, member.hardware) for member in fleet}
     number = len(set(stratum.values()))
     assert set(stratum.values()) == {stratum[node] for node in order(fleet, salt)[:number]}
+
+
+@given(FLEETS, st.text(max_size=10), st.integers(1, 3))
+def test_no_prefix_takes_a_whole_line_while_there_are_other_nodes(
+    fleet: tuple[Member, ...], salt: str, lines: int
+) -> None:
+    placed = tuple(replace(m, line=f"l{i % lines}") for i, m in enumerate(fleet))
+    line = {member.node: (member.factory, member.line) for member in placed}
+    drawn = order(placed, salt)
+    sizes = Counter(line.values())
+    others = drawn[: len(drawn) - len(sizes)]
+    taken = Counter(line[node] for node in others)
+    assert all(taken[which] == sizes[which] - 1 for which in sizes)
+    assert all(
+        max(Counter(line[placed[i].node] for i in draw)[which] - sizes[which] for which in sizes)
+        < 0
+        for draw in redraws(placed, len(others), salt, 5)
+        if others
+    )
 
 
 @given(FLEETS, st.text(max_size=10))

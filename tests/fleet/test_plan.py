@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefleet.edge.contract import Digest
+from edgefleet.edge.contract import Digest, Needs
 from edgefleet.errors import Refused
 from edgefleet.fleet.cohorts import order
 from edgefleet.fleet.inventory import Inventory
-from edgefleet.fleet.plan import Plan, outdated, plan_hash
-from tests.fleet.fleets import NOW, WANT, WAS, fleet, offline, plan, view
+from edgefleet.fleet.needs import Package
+from edgefleet.fleet.plan import Plan, make_plan, outdated, plan_hash
+from tests.fleet.fleets import NOW, WANT, WAS, fleet, offline, plan, release, spec, view
 
 
 def names(made: Plan) -> dict[str, int]:
@@ -58,7 +59,7 @@ def test_nodes_out_of_reach_are_deferred_and_those_that_serve_it_are_current() -
         "n01": replace(view("n01", "f1"), hold_reason="audit until Friday"),
         "n02": view("n02", "f2", WANT),
         "n03": replace(view("n03", "f3"), disk_free_mb=2),
-        "n04": replace(view("n04", "f0"), memory_free_mb=3),
+        "n04": replace(view("n04", "f0"), free=Needs(memory_mb=3, cpu_millis=4000)),
     }
     found = {out.node: (out.kind, out.reason) for out in plan(fleet(40, changed)).left_out}
     assert found == {
@@ -66,8 +67,41 @@ def test_nodes_out_of_reach_are_deferred_and_those_that_serve_it_are_current() -
         "n01": ("deferred", "held: audit until Friday"),
         "n02": ("current", "serves it already"),
         "n03": ("excluded", "2 MB of disk free, 4 MB needed"),
-        "n04": ("excluded", "3 MB of memory free, 6 MB needed"),
+        "n04": (
+            "excluded",
+            "no room for the new server beside the old one: 3 MB of memory free, 256 needed",
+        ),
     }
+
+
+DEVICE = "nvidia.com/gpu"
+
+
+def on_a_device(inventory: Inventory, **waves: object) -> Plan:
+    """Return the plan of a package that needs a device of its own."""
+    needs = Needs(memory_mb=300, devices={DEVICE: 1})
+    package = Package(WANT, 3_000_000, needs)
+    return make_plan(spec(waves=waves), release(), inventory, package, WAS, NOW)
+
+
+def test_where_the_device_is_taken_the_model_is_swapped_in_place_or_the_node_left_out() -> None:
+    taken = Needs(memory_mb=2000, cpu_millis=4000, devices={DEVICE: 0})
+    views = {f"n{i:02d}": replace(view(f"n{i:02d}", f"f{i % 4}"), free=taken) for i in range(40)}
+    swapping = {name: replace(one, swaps=True) for name, one in views.items() if name != "n07"}
+    made = on_a_device(fleet(40, {**views, **swapping}))
+    assert {out.node: out.reason for out in made.left_out} == {
+        "n07": "no room for the new server beside the old one: 0 nvidia.com/gpu free, 1 needed"
+    }
+    assert all(change.swap for wave in made.waves for change in wave.changes)
+    assert all(change.undo(2).swap for wave in made.waves for change in wave.changes)
+
+
+def test_a_spec_may_insist_on_a_second_server_or_on_none() -> None:
+    spare = Needs(memory_mb=2000, cpu_millis=4000, devices={DEVICE: 2})
+    views = {f"n{i:02d}": replace(view(f"n{i:02d}", f"f{i % 4}"), free=spare) for i in range(40)}
+    for update, swapped in (("surge", False), ("swap", True), ("auto", True)):
+        made = on_a_device(fleet(40, views), update=update)
+        assert {change.swap for wave in made.waves for change in wave.changes} == {swapped}
 
 
 def test_a_silent_factory_is_deferred_as_a_whole_and_counts_as_an_average_one() -> None:

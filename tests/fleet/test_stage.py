@@ -12,6 +12,8 @@ from edgefleet.fleet.stage import (
     Fate,
     StageReport,
     change_report,
+    none_tried,
+    takes_back,
     too_late,
     too_many_failed,
 )
@@ -73,8 +75,34 @@ def test_a_node_that_shows_something_else_in_the_end_has_failed_with_both_digest
     )
 
 
+def test_a_stage_in_which_nobody_could_be_reached_has_not_failed() -> None:
+    away = change_report(offline(view("n7", "graz")), CHANGE, 5.0)
+    assert away is not None
+    reports = [StageReport("graz", "change", (away,))]
+    assert too_many_failed(reports, 0.1) == ""
+    assert none_tried(reports) == "none of 1 nodes could be reached"
+    reports.append(StageReport("linz", "change", (too_late(shown(OTHER), CHANGE, 30),)))
+    assert none_tried(reports) == ""
+
+
 def test_too_many_failed_nodes_are_counted_and_named_with_what_each_shows() -> None:
     reports = [StageReport("graz", "change", (too_late(shown(OTHER), CHANGE, 30),))]
     assert too_many_failed(reports, 1.0) == ""
     problem = too_many_failed(reports, 0.1)
     assert problem.startswith("1 of 1 nodes failed, at most 10% may (n7: serves sha256:cccccc")
+
+
+@pytest.mark.parametrize(
+    ("seen", "taken_back"),
+    [
+        pytest.param(replace(shown(WAS), ordered=WANT, hold_reason="x"), True, id="it waits"),
+        pytest.param(replace(shown(WANT), ordered=WANT, hold_reason="x"), False, id="it came"),
+        pytest.param(replace(shown(WAS), ordered=WAS, hold_reason="x"), False, id="none was given"),
+        pytest.param(None, False, id="not seen"),
+    ],
+)
+def test_an_order_that_has_not_come_about_is_taken_back_where_that_moves_nothing(
+    seen: NodeView | None, *, taken_back: bool
+) -> None:
+    undo = Change("job", "n", "graz", want=WAS, was=WANT, epoch=1)
+    assert takes_back(seen, undo) is taken_back

@@ -10,13 +10,14 @@ import inspect
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date, time
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 MARK: Final = "<!-- What follows is made from the code: `make golden` writes it. -->"
@@ -26,6 +27,9 @@ _PLAIN: Final[Mapping[object, str]] = {
     float: "number",
     bool: "true or false",
     Path: "path",
+    time: "time of day",
+    date: "date",
+    SecretStr: "text, secret",
     NoneType: "none",
 }
 _LIMITS: Final = {
@@ -57,7 +61,7 @@ def entries(table: type) -> tuple[Entry, ...]:
     for name, default in _defaults(table).items():
         part = _part(hints[name])
         meaning = first_sentence(part) if part else meanings.get(name, "")
-        found.append(Entry(name, _values(hints[name]), default, meaning, part))
+        found.append(Entry(_written(table, name), _values(hints[name]), default, meaning, part))
     return tuple(found)
 
 
@@ -102,6 +106,8 @@ def shown(value: object) -> str:
         value = f"[{', '.join(map(str, value))}]" if value else ""
     if isinstance(value, Path) and not value.parts:
         value = ""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     return f"`{value}`" if value not in ("", {}) else "empty"
 
 
@@ -131,6 +137,12 @@ def _docstrings(table: type) -> dict[str, str]:
             ):
                 found[name] = " ".join(text.split())
     return found
+
+
+def _written(table: type, name: str) -> str:
+    """Return a field's name as people write it: `from` cannot be one in Python."""
+    field = table.model_fields[name] if issubclass(table, BaseModel) else None
+    return (field.alias if field else None) or name
 
 
 def _defaults(table: type) -> dict[str, str]:

@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
+from edgefleet.edge.contract import Needs
+from edgefleet.fleet.balance import Balance
+from edgefleet.fleet.needs import Package
 from edgefleet.fleet.plan import make_plan
 from edgefleet.fleet.preflight import preflight
 from edgefleet.fleet.release import Phase, Release
-from edgefleet.report.form import approval_form
+from edgefleet.fleet.replay import Detectable
+from edgefleet.report.form import approval_form, confirmation_form
 from edgefleet.spec import parse_spec
 from tests.golden.files import same_as_golden
-from tests.report.conftest import NEW, NOW, OLD, SPEC, fleet, qualified
+from tests.report.conftest import LOOKS, NEW, NOW, OLD, SPEC, fleet, qualified, verdict
 
 WIDEST = 55
 """Characters of a table's row that Prefect's form shows; what is beyond them it hides."""
+
+
+REPLAYED = (
+    Detectable("p50", "%", 15.0, ((5, 24.0), (10, 18.1), (15, 16.2), (30, 15.0)), 10),
+    Detectable("p99", "%", 15.0, ((5, 61.3), (10, 44.0), (15, 40.8), (30, 33.1)), None),
+    Detectable("errors", "pt", 0.3, ((5, 0.82), (10, 0.44), (15, 0.4), (30, 0.31)), 15),
+    Detectable("presence", "pt", 40.0, ((5, 48.0), (10, 41.0), (15, 38.2), (30, 29.5)), 15),
+)
+BALANCE = (
+    Balance("p50", 5.12, 5.31, "ms", 0.621),
+    Balance("errors", 0.104, 0.098, "%", 0.8),
+)
+
+
+EARLIER = [
+    Release(
+        f"defect-detection-{number}",
+        "defect-detection",
+        "local",
+        number,
+        "defect-classifier",
+        str(number),
+        end,
+        NOW - timedelta(days=10 - number),
+        NOW - timedelta(days=10 - number),
+        "test",
+    )
+    for number, end in ((1, Phase.RELEASED), (2, Phase.ROLLED_BACK))
+]
 
 
 def form(factories: int = 6) -> str:
@@ -31,13 +65,22 @@ def form(factories: int = 6) -> str:
         NOW,
         "test",
     )
-    made = make_plan(spec, asked, fleet(42, factories), NEW, OLD, 231_111, NOW)
-    outlook = preflight(spec.gates, len(made.waves[0].changes), 4.0)
-    return approval_form(asked, qualified(), made, outlook, NOW + timedelta(days=3))
+    made = make_plan(spec, asked, fleet(42, factories), Package(NEW, 231_111, Needs()), OLD, NOW)
+    outlook = preflight(spec.gates, len(made.waves[0].changes), 4.0, REPLAYED, BALANCE)
+    deadline = NOW + timedelta(days=3)
+    return approval_form(asked, qualified(), made, outlook, spec.prepull, EARLIER, deadline)
 
 
 def test_the_approval_form_is_kept_to_the_letter() -> None:
     same_as_golden(form(), "approval-form.md")
+
+
+def test_the_form_before_the_fleet_is_kept_to_the_letter() -> None:
+    spec = parse_spec(SPEC, "test")
+    asked = replace(EARLIER[1], phase=Phase.CONFIRMING)
+    made = make_plan(spec, asked, fleet(42, 6), Package(NEW, 231_111, Needs()), OLD, NOW)
+    text = confirmation_form(asked, made, verdict(LOOKS), NOW + timedelta(days=3))
+    same_as_golden(text, "confirmation-form.md")
 
 
 def test_its_tables_fit_prefect_s_narrow_form_however_many_factories_there_are() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgefleet.adapters.kubernetes.config import Clusters
 from edgefleet.adapters.local.config import SupervisorConfig
 from edgefleet.cli import app
 from edgefleet.cli.local import LocalFleet
@@ -14,6 +15,7 @@ from edgefleet.cli.output import ENDED_OTHERWISE, EXIT_CODES, MEANINGS
 from edgefleet.plant.config import PlantConfig
 from edgefleet.settings import Settings
 from edgefleet.spec import Spec, parse_spec
+from edgefleet.written import parse
 from tests.golden.files import same_as_golden
 from tests.golden.pages import MARK, Entry, commands, entries, first_sentence, sections, table_of
 
@@ -69,6 +71,21 @@ def test_every_field_of_the_local_fleet_is_described() -> None:
     )
 
 
+def test_every_field_of_the_clusters_is_described() -> None:
+    inner = [
+        f"## {path or 'The fields of the file'}\n\n{table_of(entries(part), path)}"
+        for path, part in sections(Clusters)
+    ]
+    same_as_page("clusters.md", *inner)
+
+
+def test_the_clusters_that_the_page_begins_with_are_whole_ones() -> None:
+    example = (DOCS / "clusters.md").read_text(encoding="utf-8").split("```")[1]
+    found = parse(Clusters, example.removeprefix("yaml"), "docs/clusters.md", "", "")
+    sites = [site.name for cluster in found.clusters for site in cluster.sites()]
+    assert sites == ["graz", "linz", "brno"]
+
+
 def test_every_command_is_described() -> None:
     codes = [f"| {code} | {meaning} |" for code, meaning in sorted(MEANINGS.items())]
     table = "\n".join(["| code | meaning |", "|---|---|", *codes])
@@ -90,6 +107,7 @@ def test_the_spec_that_the_page_begins_with_is_a_whole_one() -> None:
         *(pytest.param(entries(part), id=path or "spec") for path, part in sections(Spec)),
         pytest.param(entries(Settings), id="settings"),
         pytest.param(fleet_entries(), id="fleet"),
+        *(pytest.param(entries(part), id=path) for path, part in sections(Clusters)),
         pytest.param(plant_entries(), id="plants"),
         *(pytest.param(entries(part), id=path) for path, part in sections(LocalFleet) if path),
     ],

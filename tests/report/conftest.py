@@ -9,14 +9,16 @@ import msgspec
 import pytest
 
 from edgefleet.adapters.ledger import SqlLedger
-from edgefleet.edge.contract import Digest, Evidence
+from edgefleet.edge.contract import Digest, Evidence, Needs
 from edgefleet.fleet.approval import Decision
 from edgefleet.fleet.book import Reading
 from edgefleet.fleet.finding import MetricVerdict, Outcome, Verdict, reason_of
 from edgefleet.fleet.inventory import Inventory, NodeView, Serving
+from edgefleet.fleet.needs import Package
 from edgefleet.fleet.plan import Plan, make_plan, plan_hash
 from edgefleet.fleet.preflight import preflight
 from edgefleet.fleet.release import Phase, Release, Signal
+from edgefleet.fleet.slices import Slice
 from edgefleet.fleet.stage import Fate, NodeReport, StageReport
 from edgefleet.model.evaluate import Drop, Race
 from edgefleet.model.qualify import Comparison, Qualification
@@ -169,6 +171,15 @@ def spec() -> Spec:
     return parse_spec(SPEC, "test")
 
 
+SLICES = tuple(
+    Slice("factory", name, metric, 2, effect, unit, n)
+    for name, effects in (("aachen", (-9.4, 1.2)), ("brno", (-2.1, 0.3)))
+    for metric, unit, n, effect in zip(
+        ("accuracy", "p50"), ("pt", "%"), (160, 4100), effects, strict=True
+    )
+)
+
+
 @pytest.fixture(scope="session")
 def rolled_back(ledger: SqlLedger, spec: Spec) -> Release:
     """A release with every document that the flows keep."""
@@ -176,7 +187,7 @@ def rolled_back(ledger: SqlLedger, spec: Spec) -> Release:
     release, _ = ledger.admit(asked, NOW)
     name = release.release_id
     epoch = ledger.acquire(release.workload, "test", NOW, 1e6)
-    plan = make_plan(spec, release, fleet(), NEW, OLD, 231_111, at(30))
+    plan = make_plan(spec, release, fleet(), Package(NEW, 231_111, Needs()), OLD, at(30))
 
     def keep(kind: str, number: int, document: object) -> None:
         ledger.put(name, kind, number, msgspec.json.encode(document), epoch)
@@ -194,6 +205,7 @@ def rolled_back(ledger: SqlLedger, spec: Spec) -> Release:
         keep("reading", window, reading(plan, window))
         kept = {"number": look, "window": window, "state": None, "verdict": verdict(look)}
         keep("look", look, kept)
+    keep("slices", 0, SLICES)
     steps = (
         (Phase.QUALIFYING, Signal.DONE, 30, "ships mixed"),
         (Phase.PLANNED, Signal.DONE, 31, "plan made"),

@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from edgefleet.cli.own_prefect import own_prefect
 from edgefleet.fleet.release import Phase
@@ -73,3 +74,14 @@ def build(champions: Callable[[int, str], Copy], tmp_path: Path) -> Iterator[Bui
             return made
 
         yield make
+
+
+@pytest.fixture
+def client(prefect: None) -> Iterator[SyncPrefectClient]:  # noqa: ARG001 - its server
+    """Given the deployment of the release flow, and no worker that would begin on its runs."""
+    with get_client(sync_client=True) as made:
+        made.create_deployment(made.create_flow_from_name("release"), name="release")
+        while runs := made.read_flow_runs(limit=200):  # all: a test of kills leaves hundreds
+            for run in runs:
+                made.delete_flow_run(run.id)
+        yield made

@@ -19,6 +19,11 @@ def serving(made: Stage) -> Counter[Digest | None]:
     return Counter(view.serving.digest if view.serving else None for view in views)
 
 
+def changed(made: Stage) -> Counter[str]:
+    """Return how often each node went over from one package to another."""
+    return Counter(moved.node for moved in made.fleet.transitions() if moved.before is not None)
+
+
 def package(release_id: str) -> Digest:
     return needed(release_id, "package", 0, Image).digest
 

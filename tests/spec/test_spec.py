@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
+import yaml
 
 from edgefleet.errors import Refused
 from edgefleet.spec import Spec, load_spec, parse_spec
@@ -24,6 +26,14 @@ CASES = {
     "a count of none": (
         LEAST + "prepull: {nodes_at_once: 0}",
         ("prepull.nodes_at_once: ", "greater than or equal to 1 (got 0)"),
+    ),
+    "a freeze that ends before it begins": (
+        LEAST + "freeze: [{from: 2026-12-24, to: 2026-12-20, reason: stocktaking}]",
+        ("freeze.0: it ends on 2026-12-20, before it begins on 2026-12-24",),
+    ),
+    "a freeze without a reason": (
+        LEAST + "freeze: [{from: 2026-12-24, to: 2026-12-28}]",
+        ("freeze.0.reason: is missing",),
     ),
     "words for a number": (
         LEAST + "gates: {window_s: a minute}",
@@ -63,8 +73,8 @@ def test_what_is_wrong_is_named_by_field_with_what_it_holds(case: str) -> None:
     ("text", "problem", "remedy"),
     [
         ("workload: [", "not YAML", "Correct the file"),
-        ("", "holds no fields", "deployments/specs/"),
-        ("- workload", "holds no fields", "deployments/specs/"),
+        ("", "holds no fields", "docs/spec.md"),
+        ("- workload", "holds no fields", "docs/spec.md"),
     ],
 )
 def test_what_is_no_spec_at_all_is_refused(text: str, problem: str, remedy: str) -> None:
@@ -79,6 +89,34 @@ def test_a_file_that_is_not_there_is_refused_by_its_path(tmp_path: Path) -> None
         load_spec(tmp_path / "gone.yaml")
 
 
+@pytest.mark.parametrize("on", ["tag", "alias", "any"])
+def test_the_field_on_needs_no_quotes(on: str) -> None:
+    assert parse_spec(f"{LEAST}on: {on}\n", "a test").on == on
+
+
+def test_a_label_that_reads_like_a_word_of_yaml_is_a_text() -> None:
+    assert parse_spec(LEAST.replace("camera", "no"), "a test").selector == {"line": "no"}
+
+
 def test_the_least_spec_is_whole() -> None:
     expected = Spec(workload="sorting", model="sorter", selector={"line": "camera"})
     assert expected == parse_spec(LEAST, "sorting.yaml")
+
+
+def test_a_freeze_holds_on_its_first_and_its_last_day_and_survives_being_written_down() -> None:
+    text = LEAST + "freeze: [{from: 2026-12-24, to: 2026-12-26, reason: stocktaking}]"
+    spec = parse_spec(text, "test")
+    again = parse_spec(yaml.safe_dump(spec.model_dump(mode="json")), "test")
+    assert again == spec
+    held = [day for day in range(20, 31) if spec.frozen(date(2026, 12, day))]
+    assert held == [24, 25, 26]
+
+
+@pytest.mark.parametrize(("usual", "urgent", "found"), [(10, 3, 3), (2, 3, 2)])
+def test_an_urgent_release_is_never_looked_at_for_longer(
+    usual: int, urgent: int, found: int
+) -> None:
+    gates = f"gates: {{min_windows: {usual}, urgent_min_windows: {urgent}}}"
+    spec = parse_spec(LEAST + gates, "test")
+    assert spec.urgent().gates.min_windows == found
+    assert spec.gates.min_windows == usual

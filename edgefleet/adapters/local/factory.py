@@ -10,7 +10,7 @@ from edgefleet.adapters.local.config import FactoryConfig, SupervisorConfig
 from edgefleet.adapters.local.disk import read_whole, write_whole
 from edgefleet.adapters.local.links import Link
 from edgefleet.adapters.local.manner import Manner
-from edgefleet.adapters.local.node import Node, free_memory_mb
+from edgefleet.adapters.local.node import Node, free_now
 from edgefleet.adapters.local.pulls import Wires
 from edgefleet.adapters.local.store import Store
 from edgefleet.edge.contract import Digest, ShadowOrder
@@ -60,8 +60,8 @@ class Factory:
 
     async def snapshot(self, workload: str) -> tuple[NodeView, ...]:
         """Return every node as it is seen now."""
-        memory_mb = free_memory_mb()
-        views = (node.view(workload, memory_mb) for node in self.nodes.values())
+        free = free_now()
+        views = (node.view(workload, free) for node in self.nodes.values())
         return tuple(await asyncio.gather(*views))
 
     def hold(self, node: str, digest: Digest, seed: str | None) -> None:

@@ -8,6 +8,7 @@ is brought about when the file is gone.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from edgefleet.adapters.local.config import NodeConfig
 from edgefleet.adapters.local.job import Job
 from edgefleet.adapters.local.manner import Manner, Place
 from edgefleet.adapters.local.pulls import Pulls, Wires, failed_reason
-from edgefleet.edge.contract import Digest
+from edgefleet.edge.contract import Digest, Needs
 from edgefleet.fleet.inventory import NodeView
 
 _MEMORY: Final = Path("/proc/meminfo")
@@ -96,7 +97,7 @@ class Node:
         jobs = self.jobs.values()
         self.pulls.collect(frozenset(digest for job in jobs for digest in job.in_use()))
 
-    async def view(self, workload: str, memory_mb: int) -> NodeView:
+    async def view(self, workload: str, free: Needs) -> NodeView:
         """Return the node as it is seen now."""
         job = self.jobs.get(workload)
         online = not self.offline
@@ -109,7 +110,7 @@ class Node:
             ordered=job.ordered if job is not None else None,
             hold_reason=self._veto(),
             pulls=self.pulls.listed(),
-            memory_free_mb=memory_mb if online else 0,
+            free=free if online else None,
             disk_free_mb=self.pulls.free_mb if online else 0,
             problem=job.problem if job is not None and online else "",
         )
@@ -125,9 +126,13 @@ class Node:
             job.look()
 
 
-def free_memory_mb() -> int:
-    """Return the machine's available memory, shared by all nodes that it simulates; Linux only."""
+def free_now() -> Needs:
+    """Return what the machine has to spare, shared by all nodes that it simulates; Linux only.
+
+    Nobody reserves processor time here: every node is said to have the whole machine.
+    """
+    memory_mb = 0
     for line in _MEMORY.read_text().splitlines():
         if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) // 1024
-    return 0
+            memory_mb = int(line.split()[1]) // 1024
+    return Needs(memory_mb=memory_mb, cpu_millis=1000 * (os.cpu_count() or 1))

@@ -152,8 +152,8 @@ def start(settings: ServerSettings, number: int, previous: Digest | None, folder
     """Start a server with its settings and log in `folder`; it inherits its listening socket."""
     file = folder / f"settings-{number}.json"
     file.write_bytes(msgspec.json.encode(settings))
-    if settings.listen_fd is None:
-        message = f"{settings.node}: a server of the local fleet shares its node's socket"
+    if settings.listen_fd is None or settings.private_socket is None:
+        message = f"{settings.node}: a server of the local fleet has two sockets of its node"
         raise ValueError(message)
     with log_file(folder, number).open("ab") as log:
         process = subprocess.Popen(

@@ -54,7 +54,7 @@ class Reading(NamedTuple):
     number: int
     """Of the node: its part of the hash."""
     digest: Digest
-    boot: int
+    boot: int | str
     warm: bool
     fresh: bool
     """The server started in this window: it answered the golden set."""

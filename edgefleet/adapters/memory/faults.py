@@ -35,6 +35,8 @@ class Kind(StrEnum):
     BAD_SIGNATURE = "bad_signature"  # a new package's signature is not accepted on arrival
     NEVER_READY = "never_ready"  # a new package's server loads for ever
     SILENT = "silent"  # serves, but gives no evidence
+    CLOCK_AHEAD = "clock_ahead"  # its clock is `value` seconds fast: so are its windows' numbers
+    CLOCK_BEHIND = "clock_behind"  # the same, slow
     WORSE_ACCURACY = "worse_accuracy"  # a new package is `value` points less accurate
     SLOWER = "slower"  # a new package takes `value` times as long to answer
     ERRORS = "errors"  # a new package fails a share `value` of its requests
@@ -53,6 +55,8 @@ MIXED: Final = (
 
 VALUES: Final[Mapping[Kind, tuple[float, float]]] = {
     Kind.SLOW: (10.0, math.inf),
+    Kind.CLOCK_AHEAD: (180.0, math.inf),
+    Kind.CLOCK_BEHIND: (180.0, math.inf),
     Kind.WORSE_ACCURACY: (5.0, 100.0),
     Kind.SLOWER: (1.5, math.inf),
     Kind.ERRORS: (0.05, 1.0),

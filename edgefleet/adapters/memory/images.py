@@ -23,7 +23,7 @@ class MemoryImages:
 
     def push(self, package: Path, tag: str) -> Digest:
         """Store the image of a package and point a tag at it; Refused when it is not whole."""
-        image = oci.build(package)
+        image = oci.build(package, oci.source_base())
         with self._lock:
             self._blobs.update(image.blobs)
             self._tags[tag] = image.digest

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgefleet.adapters.memory.clock import MemoryClock
-from edgefleet.adapters.mlflow import CONTENT_TAG, RELEASE_TAG
+from edgefleet.adapters.mlflow import CONTENT_TAG
 from edgefleet.adapters.mlflow_submission import content, digests, read_card
 from edgefleet.errors import Refused
+from edgefleet.fleet.trigger import CANDIDATE, RELEASE_TAG, REQUESTED
 from edgefleet.ports import Clock, ModelVersion
+from edgefleet.spec import On
 
 
 @dataclass(slots=True)
@@ -39,6 +41,20 @@ class MemoryModels:
             found = sorted(shelf.versions, key=int, reverse=True)
             return tuple(_seen(shelf, version) for version in found)
 
+    def asking(self, model: str, on: On, after: int | None) -> tuple[ModelVersion, ...]:
+        """Return the versions that ask for a release in that way, oldest first."""
+        all_of_them = self.versions(model)
+        match on:
+            case "tag":
+                found = [v for v in all_of_them if v.tags.get(RELEASE_TAG) == REQUESTED]
+            case "alias":
+                found = [v for v in all_of_them if CANDIDATE in v.aliases]
+            case "any" if after is None:
+                found = list(all_of_them[:1])
+            case "any":
+                found = [v for v in all_of_them if int(v.version) > after]
+        return tuple(replace(version, aliases=()) for version in reversed(found))
+
     def register(self, folder: Path, metrics: Mapping[str, float]) -> ModelVersion:
         """Register a submission folder; the same content again is the version it has.
 
@@ -57,7 +73,7 @@ class MemoryModels:
             version = str(len(shelf.versions) + 1)
             shelf.files[version] = files
             shelf.metrics[version] = dict(metrics)
-            tags = {CONTENT_TAG: identity, RELEASE_TAG: "requested"}
+            tags = {CONTENT_TAG: identity, RELEASE_TAG: REQUESTED}
             now = self._clock.now()
             shelf.versions[version] = ModelVersion(card.model, version, now, tags)
             return _seen(shelf, version)

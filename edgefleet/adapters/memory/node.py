@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edgefleet.adapters.memory.faults import Fault, Kind, hash_of
-from edgefleet.edge.contract import Digest, ShadowOrder, parse_digest
+from edgefleet.adapters.memory.windows import Served
+from edgefleet.edge.contract import Digest, Needs, ShadowOrder, parse_digest
 from edgefleet.errors import Conflict
 from edgefleet.fleet.inventory import Change, NodeView, Pull, PullSource, PullState, Serving
 
@@ -26,6 +27,8 @@ PROBLEMS: Final[Mapping[Kind, str]] = {
     Kind.SELF_CHECK_FAILS: "its self-check failed: 3 of 32 golden answers differ",
     Kind.NEVER_READY: "it is still loading and never became ready",
 }
+
+_FREE: Final = Needs(memory_mb=2048, cpu_millis=4000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,8 @@ class Job:
     boot: int = 0
     proven: set[Digest] = field(default_factory=set)
     """What has served here well: faults of a package do not concern it."""
-    history: list[tuple[float, Digest | None, int]] = field(default_factory=list)
-    """(from, digest, boot), ascending: which server answered when."""
+    history: list[Served] = field(default_factory=list)
+    """Ascending: which server answered when."""
     shadows: list[tuple[float, ShadowOrder]] = field(default_factory=list)
     rest: tuple[tuple[object, ...], NodeView] | None = None
     """What its node showed when nothing was under way, with all that this came from."""
@@ -158,9 +161,7 @@ class Node:
 
     def job(self, workload: str) -> Job:
         """Return the node's state for a workload."""
-        if workload not in self.jobs:
-            self.jobs[workload] = Job()
-        return self.jobs[workload]
+        return self.jobs.setdefault(workload, Job())
 
     def pinned(self, digest: Digest) -> bool:
         """Say whether a server of the node, or its shadow, keeps the package there."""
@@ -235,7 +236,8 @@ class Node:
             job.previous = job.serving
         job.serving, job.pending, job.problem, job.failing = digest, False, "", False
         job.boot += digest is not None
-        job.history.append((at_s, digest, job.boot))
+        before = job.history[-1].digest if job.history else None
+        job.history.append(Served(at_s, digest, job.boot, before))
         if digest is not None and digest == job.ordered:
             job.proven.add(digest)
 
@@ -268,7 +270,7 @@ class Node:
             ordered=job.ordered,
             hold_reason=self.hold_reason,
             pulls=tuple(pull.seen(at_s) for pull in self.pulls.values()),
-            memory_free_mb=2048,
+            free=_FREE,
             disk_free_mb=20 if full else 8192,
             problem=self._problem(job, at_s),
         )
@@ -278,8 +280,8 @@ class Node:
         if job.serving is not None:
             return Serving(job.serving, ready=True, self_check_passed=True, boot=boot, url=url)
         if job.failing and job.ordered is not None:
-            why = job.problem
-            return Serving(job.ordered, False, False, f"{self.name}/{job.boot + 1}", url, why)
+            boot = f"{self.name}/{job.boot + 1}"
+            return Serving(job.ordered, False, False, boot, url, job.problem)
         return None
 
     def _problem(self, job: Job, at_s: float) -> str:

@@ -7,38 +7,20 @@ cut off or silent is absent; when it is back, its spool has the windows of the t
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import replace
+from functools import partial
 
-import numpy as np
-
-from edgefleet.adapters.memory.draw import CHURN, NORMAL, Plant, Reading, draw, mixed
+from edgefleet.adapters.memory.draw import Plant, Reading
 from edgefleet.adapters.memory.faults import Kind
 from edgefleet.adapters.memory.node import Job, Node
+from edgefleet.adapters.memory.windows import EQUAL, Drawn, Quality, Rhythm, characters, reading
 from edgefleet.adapters.memory.world import PAST_WINDOWS, MemoryWorld
-from edgefleet.edge.contract import Digest, Evidence, ShadowOrder
+from edgefleet.edge.contract import Digest, Evidence
 from edgefleet.fleet.inventory import NodeView
 
-NODE_SPREAD: Final = 0.1
-NODE_ACCURACY: Final = 0.01
-"""Standard deviation between nodes: of the log latency's middle, and of the accuracy."""
-REREAD: Final = 8
-"""Windows that are kept once they are drawn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """What a package is worth, whoever runs it."""
-
-    accuracy: float = 0.95
-    latency_factor: float = 1.0
-    error_rate: float = 0.001
-
-
-_EQUAL: Final = Quality()
+__all__ = ["MemoryTelemetry", "Quality"]
 
 
 class MemoryTelemetry:
@@ -57,10 +39,9 @@ class MemoryTelemetry:
         """`answered`: share of the wanted labels that come."""
         self.qualities = dict(qualities or {})
         self._world = world
-        self._plant = Plant(world.seed, requests, label_rate, answered)
-        self._warmup = warmup_windows
-        self._character = _characters(world)
-        self._drawn: dict[int, dict[Reading, Evidence]] = {}
+        self._rhythm = Rhythm(world.window_s, warmup_windows, world.start_unix)
+        self._character = characters(tuple(world.nodes), world.seed)
+        self._drawn = Drawn(Plant(world.seed, requests, label_rate, answered))
 
     def collect(
         self, workload: str, nodes: Sequence[NodeView], after: int
@@ -69,70 +50,45 @@ class MemoryTelemetry:
         world = self._world
         with world.lock:
             now_s = world.now_s
-            first = math.floor(world.start_unix / world.window_s) - PAST_WINDOWS
-            current = math.floor((world.start_unix + now_s) / world.window_s)
-            windows = range(max(after + 1, first, current - PAST_WINDOWS), current)
             asked = [world.nodes[view.node] for view in nodes if view.node in world.nodes]
             answering = [node for node in asked if _answers(node, workload, now_s)]
-            readings = {w: self._readings(workload, answering, w) for w in windows}
+            listed: dict[int, list[Reading]] = defaultdict(list)
+            for node in answering:
+                rhythm = self._clock(node, now_s)
+                for window in _closed(rhythm, now_s, after):
+                    if seen := self._reading(node, node.jobs[workload], rhythm, window):
+                        listed[window].append(seen)
             found: dict[str, list[Evidence]] = {node.name: [] for node in answering}
-            for window, listed in readings.items():
-                for record, reading in zip(self._records(window, listed), listed, strict=True):
-                    found[reading.node].append(record)
-            self._drawn = {w: drawn for w, drawn in self._drawn.items() if w >= current - REREAD}
+            for window in sorted(listed):
+                records = self._drawn.records(window, listed[window])
+                for record, drawn in zip(records, listed[window], strict=True):
+                    found[drawn.node].append(record)
+            self._drawn.forget(self._rhythm.number(now_s))
         return {name: tuple(records) for name, records in found.items()}
 
     # --- what is drawn from -----------------------------------------------------------------------
 
-    def _records(self, window: int, readings: Sequence[Reading]) -> list[Evidence]:
-        """Draw a window, or hand out again what is drawn already: each look reads the last few."""
-        drawn = self._drawn.setdefault(window, {})
-        new = [reading for reading in readings if reading not in drawn]
-        drawn.update(zip(new, draw(window, new, self._plant), strict=True))
-        return [drawn[reading] for reading in readings]
-
-    def _readings(self, workload: str, nodes: Sequence[Node], window: int) -> list[Reading]:
-        readings = (self._reading(node, node.jobs[workload], window) for node in nodes)
-        return [reading for reading in readings if reading is not None]
-
-    def _reading(self, node: Node, job: Job, window: int) -> Reading | None:
-        """Return what a window is drawn from: the server at its end, which may just have come."""
-        begin_s = window * self._world.window_s - self._world.start_unix
-        last = len(job.history) - 1
-        while last >= 0 and job.history[last][0] >= begin_s + self._world.window_s:
-            last -= 1
-        if last < 0 or (digest := job.history[last][1]) is None:
-            return None
-        since_s, _, boot = job.history[last]
-        started = math.floor((since_s + self._world.start_unix) / self._world.window_s)
-        quality = self._quality(node, job, digest, begin_s)
-        before = job.history[last - 1][1] if last else None
-        order, reference, toss = _shadow_at(job, begin_s), quality, 0.0
-        if order is not None and order.against == "previous":
-            if before is None:
-                order = None  # nobody to answer a second time
-            else:
-                reference, toss = self._quality(node, job, before, begin_s), CHURN
-        own_accuracy, own_shift = self._character[node.number]
-        return Reading(
-            node=node.name,
-            number=node.number,
-            digest=digest,
-            boot=boot,
-            warm=window > started + self._warmup,
-            fresh=window == started,
-            accuracy=quality.accuracy + own_accuracy,
-            latency_shift=math.log(quality.latency_factor) + own_shift,
-            error_rate=quality.error_rate,
-            shadow_rate=order.rate if order else 0.0,
-            reference=reference.accuracy + own_accuracy,
-            reference_shift=math.log(reference.latency_factor) + own_shift,
-            toss=toss,
+    def _reading(self, node: Node, job: Job, rhythm: Rhythm, window: int) -> Reading | None:
+        return reading(
+            window,
+            rhythm,
+            self._character[node.number],
+            job.history,
+            job.shadows,
+            partial(self._quality, node, job, at_s=rhythm.begin_s(window)),
         )
+
+    def _clock(self, node: Node, now_s: float) -> Rhythm:
+        """Return how a node cuts time: by its own clock, right or wrong."""
+        ahead, behind = (node.fault(kind, now_s) for kind in (Kind.CLOCK_AHEAD, Kind.CLOCK_BEHIND))
+        if ahead is None and behind is None:
+            return self._rhythm
+        off_s = (ahead.value if ahead else 0.0) - (behind.value if behind else 0.0)
+        return replace(self._rhythm, start_unix=self._rhythm.start_unix + off_s)
 
     def _quality(self, node: Node, job: Job, digest: Digest, at_s: float) -> Quality:
         """Return what a digest is worth on a node, whose faults concern what is new there."""
-        plain = self.qualities.get(digest, _EQUAL)
+        plain = self.qualities.get(digest, EQUAL)
         if not node.faults or digest == job.champion:
             return plain
         worse = node.fault(Kind.WORSE_ACCURACY, at_s)
@@ -145,11 +101,11 @@ class MemoryTelemetry:
         )
 
 
-def _shadow_at(job: Job, at_s: float) -> ShadowOrder | None:
-    at = bisect_right(job.shadows, at_s, key=lambda entry: entry[0]) - 1
-    if at < 0 or job.shadows[at][1].against == "none":
-        return None
-    return job.shadows[at][1]
+def _closed(rhythm: Rhythm, now_s: float, after: int) -> range:
+    """Return the windows after a number that are over, and still on a node's spool."""
+    current = rhythm.number(now_s)
+    first = rhythm.number(0.0) - PAST_WINDOWS
+    return range(max(after + 1, first, current - PAST_WINDOWS), current)
 
 
 def _answers(node: Node, workload: str, now_s: float) -> bool:
@@ -159,12 +115,3 @@ def _answers(node: Node, workload: str, now_s: float) -> bool:
     if node.jobs[workload].serving is None or node.fault(Kind.SILENT, now_s):
         return False
     return node.online_from(now_s) == now_s
-
-
-def _characters(world: MemoryWorld) -> list[tuple[float, float]]:
-    """Return each node's own (accuracy offset, log latency offset)."""
-    keys = np.arange(len(world.nodes), dtype=np.uint64) ^ np.uint64(world.seed * 2654435761 % 2**64)
-    bits = mixed(mixed(keys))
-    low = NORMAL[(bits & np.uint64(4095)).astype(np.int64)]
-    high = NORMAL[(bits >> np.uint64(52)).astype(np.int64)]
-    return list(zip((low * NODE_ACCURACY).tolist(), (high * NODE_SPREAD).tolist(), strict=True))

@@ -27,7 +27,7 @@ from edgefleet.report.pictures.canvas import (
 
 _KINDS: Final = {
     "in the lab": (OLD, ("qualifying", "planned")),
-    "a person": (PURPLE, ("awaiting", "held")),
+    "a person": (PURPLE, ("awaiting", "confirming", "held")),
     "pre-pull": (SKY, ("prepulling",)),
     "changing nodes": (NEW, ("canary", "rolling")),
     "looking": (UNSURE, ("soaking",)),

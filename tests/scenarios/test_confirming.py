@@ -1,0 +1,89 @@
+"""Given a spec that asks a person again after the canary, then no other node moves without a yes.
+
+The click itself is made on a real server in tests/e2e; here the answer is in the ledger already, as
+it is for a driver that was killed right after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+
+from edgefleet.adapters.memory.kill import watched
+from edgefleet.fleet.approval import ApprovalRequest, Decision
+from edgefleet.fleet.plan import Plan
+from edgefleet.fleet.release import Phase
+from edgefleet.rehearsal import Stage
+from edgefleet.spec import Approval
+from edgefleet.wiring import installed
+from flows.release import release
+from tasks.records import needed
+from tests.scenarios.conftest import Build
+from tests.scenarios.stories import changed, ended, package, serving
+
+Answer = Callable[[Stage], tuple[str, object]]
+"""What lies in the ledger by the time the question is asked: kind and document."""
+
+
+def approved(made: Stage) -> tuple[str, object]:
+    return "confirmed", Decision("approve", "Ada", "", "", made.world.clock.now())
+
+
+def rejected(made: Stage) -> tuple[str, object]:
+    return "confirmed", Decision("reject", "Ada", "", "", made.world.clock.now())
+
+
+def too_late(made: Stage) -> tuple[str, object]:
+    now = made.world.clock.now()
+    return "confirmation", ApprovalRequest("", now, now)
+
+
+def driven(build: Build, answer: Answer) -> tuple[Stage, str, list[int]]:
+    """Drive version 2; return how many nodes had it when the question was asked."""
+    made = build()
+    asks = made.spec.model_copy(
+        update={"approval": Approval(before_rollout="auto", before_fleet="required")}
+    )
+    made = replace(made, spec=asks)
+    second = made.submit(2)
+    ledger = made.world.ledger
+    had: list[int] = []
+
+    def answers(when: str, name: str) -> None:
+        if had or (when, name) != ("after", "SqlLedger.move"):
+            return
+        current = ledger.release(second)
+        if current.phase is Phase.CONFIRMING:
+            kind, document = answer(made)
+            ledger.put(second, kind, 0, msgspec.json.encode(document), current.epoch)
+            had.append(serving(made)[package(second)])
+
+    with installed(replace(made.world, ledger=watched(ledger, answers))):
+        release(second)
+    return made, second, had
+
+
+def test_after_a_yes_the_fleet_follows(build: Build) -> None:
+    made, second, had = driven(build, approved)
+    canary = needed(second, "plan", 1, Plan).waves[0].changes
+    assert had == [len(canary)]
+    assert ended(made, second) is Phase.RELEASED
+    assert serving(made) == {package(second): 40}
+
+
+def test_after_a_no_the_canary_goes_back_and_nobody_else_ever_had_it(build: Build) -> None:
+    made, second, _ = driven(build, rejected)
+    assert ended(made, second) is Phase.ROLLED_BACK
+    journal = [entry.text for entry in made.world.ledger.journal(second)]
+    assert any("rejected by Ada" in text for text in journal)
+    canary = {change.node for change in needed(second, "plan", 1, Plan).waves[0].changes}
+    assert changed(made) == dict.fromkeys(canary, 2)  # there and back
+
+
+def test_no_answer_by_the_deadline_is_a_no(build: Build) -> None:
+    made, second, _ = driven(build, too_late)
+    assert ended(made, second) is Phase.ROLLED_BACK
+    journal = [entry.text for entry in made.world.ledger.journal(second)]
+    assert any("rejected by the deadline" in text for text in journal)

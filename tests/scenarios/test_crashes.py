@@ -1,0 +1,97 @@
+"""Given a driver killed at one call of a release, when another goes on, then the end is the same.
+
+`make test-crash` tries every point and writes docs/crashes.md; without it, a seeded sample of them.
+"""
+
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edgefleet.fleet.release import Phase
+from edgefleet.rehearsal import Stage
+from edgefleet.wiring import installed
+from tests.scenarios.copies import Copy
+from tests.scenarios.crashes import Given, Story, Trial, table, told, tried
+from tests.scenarios.reaper import NODES, SMALL, Point
+from tests.scenarios.stories import worse
+
+PAGE = os.environ.get("EDGEFLEET_CRASHES", "")
+"""Where `make test-crash` wants the table; empty: a sample is enough."""
+SAMPLE = 5
+"""Of each story and blow."""
+INTRODUCTION = f"""# Crashes
+
+`make test-crash` runs one release for every blow, over {NODES} nodes in memory: its driver is
+killed before a call comes, or after it held and before anybody was told; then another driver goes
+on. Or the driver lives, and the call's answer gets lost at the same two points. Every call that an
+undisturbed release makes is hit, on the ledger, on the sites and on all other ports.
+
+A release is *as undisturbed* when it has the same end, the same phases in the same order, the same
+waves, as many looks, the same tags in the registry; and when every node serves what it served then,
+went over to each package as often (once), and was never without one. *Not reached*: waiting takes a
+call more or less from one run to the next, and the last of them did not come.
+"""
+
+pytestmark = pytest.mark.timeout(6 * 3600 if PAGE else 900)
+
+
+Champions = Callable[[int, str], Copy]
+
+
+def given(champions: Champions, end: Phase) -> Given:
+    """Return what makes a fleet whose next version will end so."""
+
+    @contextmanager
+    def make() -> Iterator[Stage]:
+        with tempfile.TemporaryDirectory() as folder:
+            made = champions(NODES, SMALL).stage(Path(folder))
+            with installed(made.world):
+                yield made if end is Phase.RELEASED else worse(made, accuracy=0.5)
+
+    return make
+
+
+@pytest.fixture(scope="module", autouse=True)
+def page() -> None:
+    if PAGE:
+        Path(PAGE).write_text(INTRODUCTION, encoding="utf-8")
+
+
+@pytest.fixture(scope="module", params=[Phase.RELEASED, Phase.ROLLED_BACK])
+def story(request: pytest.FixtureRequest, champions: Champions) -> Story:
+    end: Phase = request.param
+    story = told(given(champions, end))
+    assert story.kept.end is end
+    assert story.kept.unserved == 0
+    return story
+
+
+def test_wherever_its_driver_is_killed_a_release_ends_as_undisturbed(story: Story) -> None:
+    trials = [tried(story, point, spares=False) for point in chosen(story.points)]
+    report(f"A driver killed on the way to {story.kept.end}", trials)
+    assert [trial for trial in trials if trial.broken] == []
+
+
+def test_whichever_answer_gets_lost_a_release_ends_as_undisturbed(story: Story) -> None:
+    trials = [tried(story, point, spares=True) for point in chosen(story.answers)]
+    report(f"An answer lost on the way to {story.kept.end}", trials)
+    assert [trial for trial in trials if trial.broken] == []
+
+
+def chosen(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    draw = random.Random(6)  # noqa: S311 - it has to be the same every time
+    return points if PAGE else tuple(draw.sample(points, SAMPLE))
+
+
+def report(title: str, trials: list[Trial]) -> None:
+    """Print the table, and add it to the page that was asked for."""
+    text = "\n".join(("", f"## {title}: {len(trials)} releases", "", *table(trials), ""))
+    print(text)  # noqa: T201 - shown when the test fails, or by -s
+    if PAGE:
+        with Path(PAGE).open("a", encoding="utf-8") as file:
+            file.write(text)

@@ -1,0 +1,91 @@
+"""Given releases whose drivers are gone, when somebody looks, then each gets one driver again."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelled, Completed, Crashed, State
+
+from edgefleet.fleet.release import Phase
+from flows.release import release
+from tasks.drivers import start_missing
+from tests.scenarios.conftest import Build
+from tests.scenarios.stories import ended
+
+
+def known(client: SyncPrefectClient, release_id: str) -> list[FlowRun]:
+    named = FlowRunFilter(name=FlowRunFilterName(any_=[release_id]))
+    return client.read_flow_runs(flow_run_filter=named)
+
+
+def end(client: SyncPrefectClient, release_id: str, state: State[None]) -> None:
+    for run in known(client, release_id):
+        if run.state and not run.state.is_final():
+            client.set_flow_run_state(run.id, state, force=True)
+
+
+def test_a_release_without_a_driver_gets_one_and_a_second_look_finds_it(
+    build: Build, client: SyncPrefectClient
+) -> None:
+    waiting = build().submit(2)
+    assert start_missing() == (waiting,)
+    assert start_missing() == ()
+    assert len(known(client, waiting)) == 1
+
+
+def test_many_who_look_at_once_start_one_driver(build: Build, client: SyncPrefectClient) -> None:
+    waiting = build().submit(2)
+    with ThreadPoolExecutor(4) as threads:
+        for future in [threads.submit(copy_context().run, start_missing) for _ in range(4)]:
+            future.result()
+    assert len(known(client, waiting)) == 1
+
+
+def test_a_driver_that_crashed_is_followed_by_another(
+    build: Build, client: SyncPrefectClient
+) -> None:
+    driven = build().submit(2)
+    start_missing()
+    for deaths in (1, 2, 3):
+        end(client, driven, Crashed())
+        assert start_missing() == (driven,)
+        assert len(known(client, driven)) == deaths + 1
+    end(client, driven, Crashed())
+    assert start_missing() == ()  # the fourth death in a row: later
+
+
+def test_a_cancelled_release_is_aborted_and_not_resumed(
+    build: Build, client: SyncPrefectClient
+) -> None:
+    made = build()
+    driven = made.submit(2)
+    start_missing()
+    end(client, driven, Cancelled())
+    assert start_missing() == (driven,)
+    assert made.world.ledger.release(driven).abort_asked == "its flow run was cancelled"
+    release(driven)
+    assert ended(made, driven) is Phase.ABORTED
+
+
+def test_a_queued_release_is_driven_once_the_one_before_it_has_ended(
+    build: Build, client: SyncPrefectClient
+) -> None:
+    made = build()
+    second, third = made.submit(2), made.submit(3)
+    assert start_missing() == (second,)
+    end(client, second, Completed(name="Waiting"))
+    made.world.ledger.ask_abort(second, "not this one", made.world.clock.now())
+    release(second)
+    assert ended(made, second) is Phase.ABORTED
+    assert start_missing() == (third,)
+
+
+def test_an_abort_of_a_held_release_takes_it_back(build: Build) -> None:
+    from tests.scenarios.test_held import held  # noqa: PLC0415 - one test of another story
+
+    made, name = held(build)
+    made.world.ledger.ask_abort(name, "enough", made.world.clock.now())
+    release(name)
+    assert ended(made, name) is Phase.ROLLED_BACK

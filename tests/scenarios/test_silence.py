@@ -1,0 +1,78 @@
+"""Given all nodes of a control plane silent at once, then the release waits: it is not the model.
+
+Whoever is silent serves on; what the release must not do is to send the others back for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from edgefleet.adapters.memory.faults import Fault, Kind
+from edgefleet.adapters.memory.kill import watched
+from edgefleet.fleet.release import Phase
+from edgefleet.rehearsal import Stage
+from edgefleet.wiring import installed
+from flows.release import release
+from tests.scenarios.conftest import Build
+from tests.scenarios.stories import changed, ended, package, serving
+
+AWAY_S = 90.0
+
+
+@dataclass
+class Silence:
+    """Strikes once: at the first order in a phase, or at its first look where it gives none."""
+
+    made: Stage
+    release_id: str
+    phase: Phase
+    kind: Kind = Kind.OFFLINE
+    where: tuple[str, ...] = ()
+    """Factories; none: all of them."""
+    for_s: float = AWAY_S
+    struck: list[float] = field(default_factory=list)
+
+    def __call__(self, when: str, name: str) -> None:
+        at = "MemoryTelemetry.collect" if self.phase is Phase.SOAKING else "MemorySite.apply"
+        if self.struck or (when, name) != ("before", at):
+            return
+        if ended(self.made, self.release_id) is self.phase:
+            fleet = self.made.fleet
+            self.struck.append(fleet.now_s)
+            where = self.where or fleet.factories
+            fleet.strike(Fault(self.kind, nodes=where, at_s=fleet.now_s, for_s=self.for_s))
+
+
+def driven(made: Stage, silence: Silence) -> None:
+    sites = {name: watched(site, silence) for name, site in made.world.sites.items()}
+    world = replace(made.world, sites=sites, telemetry=watched(made.world.telemetry, silence))
+    with installed(world):
+        release(silence.release_id)
+    assert silence.struck
+
+
+@pytest.mark.parametrize("phase", [Phase.CANARY, Phase.SOAKING, Phase.ROLLING])
+def test_a_fleet_that_is_silent_all_at_once_is_waited_for(build: Build, phase: Phase) -> None:
+    made = build()
+    second = made.submit(2)
+    driven(made, Silence(made, second, phase))
+    assert ended(made, second) is Phase.RELEASED
+    assert set(changed(made).values()) == {1}
+    assert serving(made)[package(second)] >= 32  # at most max_deferred come later
+
+
+@pytest.mark.parametrize("kind", [Kind.OFFLINE, Kind.SITE_DOWN])
+@pytest.mark.parametrize("phase", [Phase.CANARY, Phase.ROLLING])
+def test_a_factory_that_stays_silent_sends_nobody_back_and_a_quarter_is_too_much_to_leave_behind(
+    build: Build, phase: Phase, kind: Kind
+) -> None:
+    made = build()
+    second = made.submit(2)
+    driven(made, Silence(made, second, phase, kind, ("factory-02",), for_s=1e9))
+    current = made.world.ledger.release(second)
+    assert current.phase is Phase.HELD
+    assert "10 later: node-0011" in current.reason
+    assert "more than 20% of the fleet" in current.reason
+    assert set(changed(made).values()) == {1}
