@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -54,5 +55,7 @@ class Settings(BaseSettings):
     notify_url: SecretStr = SecretStr("")
     """Where messages about releases go, written as apprise does (mail, chat, webhook); Prefect's
     server sends them. Empty: nowhere. Read by `edgefleet deploy` and `up`."""
+    keep_days: Annotated[float, Field(gt=0)] = 90
+    """Days for which the centre keeps the working folders of ended releases (docs/lifetimes.md)."""
     lease_s: float = 10.0
     """How long a driver's lease lasts without renewal."""

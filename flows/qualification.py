@@ -16,6 +16,7 @@ from tasks.registry import (
     push_package,
     qualify_model,
 )
+from tasks.workshop import champion_folder
 
 
 @flow(name="qualify", flow_run_name="qualify {release_id}", retries=0)
@@ -39,7 +40,9 @@ def _champion_package(workload: str) -> Path | None:
     champion = champion_of(workload)
     if champion is None:
         return None
-    folder = world().work_dir / "champions" / champion.digest.removeprefix("sha256:")
+    folder = champion_folder(world().work_dir, champion.digest)
     if not folder.exists():
-        fetch_package(champion.digest, folder)
+        draft = folder.with_suffix(".draft")  # killed on the way, it must not look whole
+        fetch_package(champion.digest, draft)
+        draft.rename(folder)
     return folder

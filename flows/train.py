@@ -12,6 +12,7 @@ from edgefleet.ports import ModelVersion
 from edgefleet.wiring import world
 from tasks.events import tell_registered
 from tasks.policy import OUTSIDE
+from tasks.workshop import TRAINING
 
 
 @task(name="train and export", **OUTSIDE)
@@ -32,7 +33,7 @@ def train(recipes: list[str] | None = None, seed: int = 1) -> list[str]:
     """Train sample models (edgefleet/model/samples.py), register each, and return the versions."""
     versions = []
     for recipe in recipes or ["first"]:
-        folder = world().work_dir / "training" / f"{recipe}-{seed}"
+        folder = world().work_dir / TRAINING / f"{recipe}-{seed}"
         train_sample(recipe, folder, seed)
         made = register_model(folder)
         if silent := tell_registered(made.model, made.version, "training"):
