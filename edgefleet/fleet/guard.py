@@ -55,14 +55,14 @@ def begun(spec: Spec, records: Records, digest: Digest, factories: Mapping[str, 
     """Return the state at a release's end: what it showed on its way is what is usual."""
     windows = [record.window for found in records.values() for record in found]
     state = GuardState(min(windows, default=0) - 1, factories)
-    return _Run(spec, state).over(records, digest, max(windows, default=0), learn_only=True)
+    return Run(spec, state).over(records, digest, max(windows, default=0), learn_only=True)
 
 
 def watched(
     state: GuardState, spec: Spec, records: Records, digest: Digest, upto: int
 ) -> GuardState:
     """Return the state after all windows up to `upto`; those that counted already do not again."""
-    return _Run(spec, state).over(records, digest, upto, learn_only=False)
+    return Run(spec, state).over(records, digest, upto, learn_only=False)
 
 
 def at_places(state: GuardState, spec: Spec, inventory: Inventory) -> GuardState:
@@ -99,48 +99,63 @@ def news(before: GuardState, now: GuardState) -> tuple[Alarm, ...]:
     return tuple(a for a in now.alarms if (a.place, a.metric, a.cause) not in known)
 
 
-class _Run:
-    """One run over windows."""
+class Run:
+    """One run over windows, each with the counts of all nodes."""
 
     def __init__(self, spec: Spec, state: GuardState) -> None:
+        """Go on from where a state stands."""
         self._state = state
-        self._places = places_of(tuple(state.factories.items()))
+        self.places = places_of(tuple(state.factories.items()))
         metrics = metrics_of(spec)
         self._streams = [
-            streams_of(metric, spec, self._places, state.metrics.get(metric, _NOTHING))
+            streams_of(metric, spec, self.places, state.metrics.get(metric, _NOTHING))
             for metric in metrics
         ]
-        self._alarms = list(state.alarms)
-        self._boundary = math.log(boundary(spec) * len(metrics)) - np.log(self._places.weights)
+        self.alarms = list(state.alarms)
+        self._boundary = math.log(boundary(spec) * len(metrics)) - np.log(self.places.weights)
 
     def over(self, records: Records, digest: Digest, upto: int, *, learn_only: bool) -> GuardState:
         """Return the state after the windows up to `upto`."""
-        for window, counts in self._windows(records, digest, upto):
-            for streams in self._streams:
-                if not learn_only:
-                    streams.step(window, counts, self._raised(streams.metric))
-                    self._raise(streams, window)
-                streams.learn(window, counts)
+        for window, of_nodes in self._windows(records, digest, upto):
+            self.count(window, of_nodes, learn_only=learn_only)
         known = {
             node: max(windows)
-            for node in self._places.nodes
+            for node in self.places.nodes
             if (windows := [r.window for r in records.get(node, ()) if r.window <= upto])
         }
         last = {node: max(at, self._state.last.get(node, at)) for node, at in known.items()}
+        return self.state(max(upto, self._state.window), {**self._state.last, **last})
+
+    def count(self, window: int, of_nodes: Counts, *, learn_only: bool = False) -> None:
+        """Let a window count: for the bets first, then for what is usual."""
+        on_time = window > self._state.window
+        counts = Counts(*(self.places.pooled(n, on_time=on_time) for n in of_nodes))
+        for streams in self._streams:
+            if not learn_only:
+                streams.step(window, counts, self._raised(streams.metric))
+                self._raise(streams, window)
+            streams.learn(window, counts)
+
+    def state(self, window: int, last: Mapping[str, int]) -> GuardState:
+        """Return what is to be stored, `window` and `last` being the last ones that counted."""
         return GuardState(
-            max(upto, self._state.window),
+            window,
             self._state.factories,
-            {**self._state.last, **last},
+            last,
             {streams.metric: streams.kept() for streams in self._streams},
-            tuple(self._told(alarm) for alarm in self._alarms),
+            self.told(),
         )
 
+    def told(self) -> tuple[Alarm, ...]:
+        """Return all alarms, each with its cause where that can be told by now."""
+        return tuple(self._told(alarm) for alarm in self.alarms)
+
     def _windows(self, records: Records, digest: Digest, upto: int) -> Iterator[tuple[int, Counts]]:
-        """Yield the counts of each window that is still to count, of all places."""
+        """Yield the nodes' counts of each window that is still to count."""
         state = self._state
         spans = [
             Span(node, digest, state.last.get(node, state.window) + 1, upto)
-            for node in self._places.nodes
+            for node in self.places.nodes
         ]
         if not spans:
             return
@@ -156,21 +171,19 @@ class _Run:
         )
         for column in range(found.seen.shape[1]):
             window = first + column
-            of_nodes = (table[:, column] for table in tables)
-            on_time = window > state.window
-            yield window, Counts(*(self._places.pooled(n, on_time=on_time) for n in of_nodes))
+            yield window, Counts(*(table[:, column] for table in tables))
 
     def _raised(self, metric: str) -> Floats:
-        known = {alarm.place for alarm in self._alarms if alarm.metric == metric}
-        return np.array([key in known for key in self._places.keys], dtype=np.float64)
+        known = {alarm.place for alarm in self.alarms if alarm.metric == metric}
+        return np.array([key in known for key in self.places.keys], dtype=np.float64)
 
     def _raise(self, streams: Streams, window: int) -> None:
         """Raise what reached its boundary: the widest first, and nothing inside of what is."""
         for row in np.flatnonzero(streams.reached(self._boundary) >= 0)[::-1]:
-            key = self._places.keys[row]
-            known = {alarm.place for alarm in self._alarms if alarm.metric == streams.metric}
+            key = self.places.keys[row]
+            known = {alarm.place for alarm in self.alarms if alarm.metric == streams.metric}
             if known.isdisjoint({key, *self._around(key)}):
-                self._alarms.append(streams.alarm(int(row), window))
+                self.alarms.append(streams.alarm(int(row), window))
 
     def _around(self, key: str) -> set[str]:
         """Return the wider places that one lies in."""
@@ -180,10 +193,9 @@ class _Run:
         return {FLEET, factory_key(factory)} if factory else {FLEET}
 
     def _told(self, alarm: Alarm) -> Alarm:
-        """Return an alarm with its cause, where that can be told by now."""
-        if alarm.cause is not Cause.UNTOLD or alarm.place not in self._places.keys:
+        if alarm.cause is not Cause.UNTOLD or alarm.place not in self.places.keys:
             return alarm
         (streams,) = (each for each in self._streams if each.metric == alarm.metric)
-        row = self._places.keys.index(alarm.place)
+        row = self.places.keys.index(alarm.place)
         cause, why = streams.cause(row, alarm.rate - alarm.usual)
         return replace(alarm, cause=cause, why=why)

@@ -69,18 +69,21 @@ class Streams:
     held: Floats
     """See `detectors`; shape (bets, places)."""
     onset: Floats
+    phi: Floats
+    """Dispersion at each place, as far as it is learnt."""
 
     def learn(self, window: int, counts: Counts) -> None:
         """Let a window count for what is usual."""
         n, hits = _samples(self.metric, counts)
         most = self.spec.guard.learn_windows
-        self.learnt = usual.learn(self.learnt, window, n, hits, most)
+        learnt = usual.learn(self.learnt, window, n, hits, most)
+        if learnt is not self.learnt:
+            self.learnt, self.phi = learnt, usual.phis(self.places, learnt)
 
     def step(self, window: int, counts: Counts, raised: Floats) -> None:
         """Let a window count for the bets; where an alarm is `raised`, the fall goes on."""
         n, hits = _samples(self.metric, counts)
-        phi = usual.phis(self.places, self.learnt)
-        expected, paid, telling = self._paid(counts, phi)
+        expected, paid, telling = self._paid(counts)
         here = n > 0
         calm = here & (raised == 0)
         # A fall that made up for itself is over; a sum of logs that stays positive is one.
@@ -116,43 +119,38 @@ class Streams:
 
     def cause(self, row: int, fall: float) -> tuple[Cause, str]:
         """Return whose fault the fall of a place is by now, and what tells it."""
-        phi = float(usual.phis(self.places, self.learnt)[row])
         ways = (Answers(*self.onset[row, _PAIRED]), Answers(*self.onset[row, _SHADOWED]))
-        return cause_of(fall, ways, phi)
+        return cause_of(fall, ways, float(self.phi[row]))
 
     def kept(self) -> Kept:
         """Return what is to be stored."""
         columns = self.places.columns
         return Kept(columns(self.learnt), columns(self.held.T), columns(self.onset))
 
-    def _paid(self, counts: Counts, phi: Floats) -> tuple[Floats, Floats, Floats]:
+    def _paid(self, counts: Counts) -> tuple[Floats, Floats, Floats]:
         """Return the usual hits, log L of every bet, and of the bet that tells a fall's begin."""
         n, hits = _samples(self.metric, counts)
         gates = self.spec.gates
         margin = (gates.errors if self.metric == "errors" else gates.accuracy).margin_pt / 100
         if self.metric == "pairs":
-            return _paid_on_both(counts, margin, phi)
+            return _paid_on_both(counts, margin, self.phi)
         if self.metric == "agreement":
             expected = limit = np.full(len(n), 1 - gates.accuracy.min_agreement)
         else:
             nodes = n[: len(self.places.nodes)]
-            found = usual.usual_shares(self.places, self.learnt, phi, nodes, _SD[self.metric])
+            found = usual.usual_shares(self.places, self.learnt, self.phi, nodes, _SD[self.metric])
             expected, limit = found.share, found.share + np.maximum(margin, _SURE * found.error)
-        paid = paid_on_share(n, hits, limit, margin, phi)
+        paid = paid_on_share(n, hits, limit, margin, self.phi)
         return n * expected, paid, paid[1]
 
 
 def streams_of(metric: str, spec: Spec, places: Places, stored: Kept) -> Streams:
     """Return a metric's streams, as far as they were stored."""
     bets = 2 * len(STAKES) if metric == "pairs" else len(STEPS)
-    return Streams(
-        metric,
-        spec,
-        places,
-        places.table(stored.learnt, usual.WIDTH),
-        places.table(stored.held, bets).T,
-        places.table(stored.onset, _ONSET),
-    )
+    learnt = places.table(stored.learnt, usual.WIDTH)
+    held = places.table(stored.held, bets).T
+    onset = places.table(stored.onset, _ONSET)
+    return Streams(metric, spec, places, learnt, held, onset, usual.phis(places, learnt))
 
 
 def metrics_of(spec: Spec) -> tuple[str, ...]:
