@@ -21,9 +21,9 @@ STEPS: Final[Floats] = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
 """Each bet on a share pays most when it is beyond its limit by so many margins."""
 STAKES: Final[Floats] = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
 """Shares of the capital that are bet on pairs."""
-MOST_PAID: Final = float(np.log(20))
-"""Log of what one step may pay: a burst, however bad, is no lasting change. It keeps what holds on
-average, since it only takes away."""
+MOST_PAID: Final = float(np.log(4))
+"""Log of what one step may pay: a burst, however bad, is no lasting change. The hypothesis is no
+less safe for it, since it only takes away."""
 BLOCK: Final = 15
 """Steps whose samples are taken together, to see how much more they vary than independent ones."""
 USUAL_PHI: Final = 1.5

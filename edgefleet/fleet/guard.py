@@ -179,11 +179,11 @@ class Run:
 
     def _raise(self, streams: Streams, window: int) -> None:
         """Raise what reached its boundary: the widest first, and nothing inside of what is."""
-        for row in np.flatnonzero(streams.reached(self._boundary) >= 0)[::-1]:
+        for row in reversed(streams.reached(self._boundary)):
             key = self.places.keys[row]
             known = {alarm.place for alarm in self.alarms if alarm.metric == streams.metric}
             if known.isdisjoint({key, *self._around(key)}):
-                self.alarms.append(streams.alarm(int(row), window))
+                self.alarms.append(streams.alarm(row, window))
 
     def _around(self, key: str) -> set[str]:
         """Return the wider places that one lies in."""

@@ -16,6 +16,7 @@ FLEET: Final = "fleet"
 _FACTORY: Final = "factory "
 _NODE: Final = "node "
 LEVELS: Final = 3
+_MOST: Final = 0.5
 
 Columns = Mapping[str, tuple[float, ...]]
 """What is carried on of each place, by its key."""
@@ -55,6 +56,21 @@ class Places:
         """Return the rows of nodes, of factories, and of the fleet."""
         end = len(self.nodes)
         return slice(0, end), slice(end, end + len(self.factories)), slice(-1, None)
+
+    def own(self, excess: Floats) -> NDArray[np.bool_]:
+        """Return which places have an excess of their own, and not that of one place inside.
+
+        One that has half of it answers for it itself; of two, three quarters.
+        """
+        nodes, factories, _ = self.levels()
+        inside = np.full(len(self.factories), -np.inf)
+        np.maximum.at(inside, self.factory, excess[nodes])
+        sizes = np.bincount(self.factory, minlength=len(self.factories))
+        own = np.ones(len(excess), dtype=np.bool_)
+        own[factories] = inside <= np.maximum(_MOST, 1.5 / sizes) * excess[factories]
+        most = max(_MOST, 1.5 / max(len(self.factories), 1))
+        own[-1] = excess[factories].max(initial=-np.inf) <= most * excess[-1]
+        return own
 
     def table(self, stored: Columns, width: int) -> Floats:
         """Return what was stored as an array, zeros for places that are new."""

@@ -94,10 +94,13 @@ class Streams:
         self.onset[here, _N:] += new[here]
         self.held = grown(self.held, paid, n)
 
-    def reached(self, log_boundary: Floats) -> Floats:
-        """Return by how much each place's bets are beyond its boundary, in logs."""
-        beyond: Floats = strength(self.held) - log_boundary
-        return beyond
+    def reached(self, log_boundary: Floats) -> list[int]:
+        """Return places whose bets are beyond their boundary, and not by one place inside alone."""
+        beyond = strength(self.held) >= log_boundary
+        if not beyond.any():
+            return []
+        own = self.places.own(self.onset[:, _HITS] - self.onset[:, _USUAL])
+        return [int(row) for row in np.flatnonzero(beyond & own)]
 
     def alarm(self, row: int, window: int) -> Alarm:
         """Return the alarm of a place, raised in a window."""
