@@ -50,6 +50,16 @@ class Alarm:
     why: str = ""
     """What tells the cause."""
 
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The node that it is about; empty: it is about more."""
+        return (node_of(self.place),) if node_of(self.place) else ()
+
+    @property
+    def factories(self) -> tuple[str, ...]:
+        """The factory that it is about; empty: it is about a node, or the fleet."""
+        return (factory_of(self.place),) if factory_of(self.place) else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -118,7 +128,10 @@ def in_words(alarm: Alarm, window_s: float) -> str:
 def remedy(alarm: Alarm, workload: str) -> str:
     """Return what an operator can do."""
     look = f"Look at cameras, lighting and the product at {_named(alarm.place)}"
-    command = f"edgefleet rollback {workload}{_where(alarm.place)} --reason ..."
+    words = ["edgefleet", "rollback", workload]
+    words += [f"--node {node}" for node in alarm.nodes]
+    words += [f"--factory {factory}" for factory in alarm.factories]
+    command = " ".join((*words, "--reason ..."))
     if alarm.cause is Cause.SURROUNDINGS:
         return f"{look}; a rollback would change nothing."
     if alarm.cause is Cause.UNTOLD:
@@ -130,12 +143,6 @@ def _named(place: str) -> str:
     if place == FLEET:
         return "the whole fleet"
     return node_of(place) or factory_of(place)
-
-
-def _where(place: str) -> str:
-    if node_of(place):
-        return f" --node {node_of(place)}"
-    return f" --factory {factory_of(place)}" if factory_of(place) else ""
 
 
 def _time(window: int, window_s: float) -> str:

@@ -29,6 +29,8 @@ from edgefleet.spec import Spec
 Records = Mapping[str, Sequence[Evidence]]
 
 _DAY_S: Final = 86400.0
+_KEPT: Final = 240
+"""Windows that a node keeps."""
 _NOTHING: Final = Kept({}, {}, {})
 
 
@@ -89,8 +91,9 @@ def acknowledged(state: GuardState) -> GuardState:
 
 
 def after_of(state: GuardState, nodes: Collection[str]) -> int:
-    """Return after which window the records of some nodes are still wanted."""
-    return min((state.last.get(node, state.window) for node in nodes), default=state.window)
+    """Return after which window the records of some nodes are still wanted, and can be had."""
+    last = (state.last.get(node, state.window) for node in nodes)
+    return max(min(last, default=state.window), state.window - _KEPT)
 
 
 def news(before: GuardState, now: GuardState) -> tuple[Alarm, ...]:
@@ -193,9 +196,10 @@ class Run:
         return {FLEET, factory_key(factory)} if factory else {FLEET}
 
     def _told(self, alarm: Alarm) -> Alarm:
-        if alarm.cause is not Cause.UNTOLD or alarm.place not in self.places.keys:
+        streams = next((each for each in self._streams if each.metric == alarm.metric), None)
+        known = alarm.cause is not Cause.UNTOLD or alarm.place not in self.places.keys
+        if known or streams is None:  # None: the spec does not ask for that metric any more
             return alarm
-        (streams,) = (each for each in self._streams if each.metric == alarm.metric)
         row = self.places.keys.index(alarm.place)
         cause, why = streams.cause(row, alarm.rate - alarm.usual)
         return replace(alarm, cause=cause, why=why)

@@ -138,7 +138,7 @@ def test_while_a_release_moves_nodes_they_are_not_judged(build: Build, runs: Run
 def test_a_workload_without_a_champion_or_without_a_guard_is_left_alone(
     build: Build, runs: Runs
 ) -> None:
-    made = build(spec=SPEC + "guard: {action: 'off'}")
+    made = build(spec=SPEC + "guard: {action: off}")
     (found,) = runs(made)
     assert found.unwatched == "its spec says guard.action: off"
     assert len(serving(made)) == 1
