@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from edgefleet.calendars import Freeze, MaintenanceWindow
 from edgefleet.written import Part, parse, read
@@ -208,12 +208,6 @@ class Guard(Part):
     learn_windows: Annotated[int, Field(ge=1)] = 1440
     """Windows of each node, those of its release among them, from which is learnt what is usual
     there. A loss that comes within them is partly taken for usual."""
-
-    @field_validator("action", mode="before")
-    @classmethod
-    def _off(cls, value: object) -> object:
-        """Take a bare `off` for what it says; YAML reads it as false."""
-        return "off" if value is False else value
 
 
 class Spec(Part):

@@ -17,6 +17,8 @@ _FACTORY: Final = "factory "
 _NODE: Final = "node "
 LEVELS: Final = 3
 _MOST: Final = 0.5
+_DIGITS: Final = 5
+"""Decimals that are stored: of logs and counts, which need no more."""
 
 Columns = Mapping[str, tuple[float, ...]]
 """What is carried on of each place, by its key."""
@@ -80,7 +82,7 @@ class Places:
 
     def columns(self, table: Floats) -> dict[str, tuple[float, ...]]:
         """Return an array as it is stored; places of which nothing is known are left out."""
-        rows = zip(self.keys, table.tolist(), strict=True)
+        rows = zip(self.keys, table.round(_DIGITS).tolist(), strict=True)
         return {key: tuple(row) for key, row in rows if any(row)}
 
 

@@ -31,13 +31,14 @@ Found = Mapping[tuple[str, Vigil], Sequence[Seen]]
 _TEXT: Final = """\
 # Calibration of the guard
 
-`make calibration` wrote this page ({machine}; `ARGS=--guard` for this page alone). The guard is the
-product's own, over {fleets} simulated fleets of each world: 200 nodes in 12 factories, windows of a
-minute, 5 labels and 500 requests in each of a node's, a fifth of the nodes away at any time. The
-model before answers 2 % of the requests again; labels come at random where nothing else is said.
-The first {learn:,} windows teach what is usual. The worlds are those of
-[the gate's calibration](calibration.md), without the change of lighting there; their parameters are
-invented: times move with them.
+`make calibration` wrote this page ({machine}; `ARGS=--guard`
+for this page alone). The guard is the product's own, over {fleets} simulated fleets of each world:
+200 nodes in 12 factories, windows of a minute, 5 labels and 500 requests in each of a node's, a
+fifth of the nodes away at any time. The model before answers 2 % of the requests again; labels come
+at random where nothing else is said. The first {learn:,} windows teach what is usual. The worlds
+are those of [the gate's calibration](calibration.md), without the change of lighting there; their
+parameters are invented: times move with them. The same seeds draw every world: most have the same
+errors.
 
 {worlds}
 
