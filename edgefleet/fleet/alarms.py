@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from edgefleet.fleet.places import FLEET, factory_of, node_of
+from edgefleet.fleet.scores import BURST_CAP
 from edgefleet.fleet.stats import z_of
 
 _Z: Final = z_of(0.95)
@@ -114,7 +115,7 @@ def in_words(alarm: Alarm, window_s: float) -> str:
     if alarm.metric == "errors":
         return (
             f"errors at {at}: {rate:.2f} % of {alarm.n} requests since {since}, where "
-            f"{usual:.2f} % is usual"
+            f"{usual:.2f} % is usual (a node's window counts for {BURST_CAP:.0%} at most)"
         )
     numbers = (
         f"accuracy {100 - rate:.1f} % of {alarm.n} labels since {since}, where "
