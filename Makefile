@@ -58,7 +58,7 @@ bench-quantize: .venv/.made ## what quantization gains and costs on this machine
 bench-fleet: .venv/.made ## what a release costs over hollow fleets (as root, setup-kubernetes); ARGS: sizes
 	$(BIN)/python -m tests.bench.fleet $(ARGS)
 
-calibration: .venv/.made ## simulate the gate's error rates (hours; goes on where it was); ARGS
+calibration: .venv/.made ## simulate the gate's and the guard's error rates (hours; goes on where it was); ARGS
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.calibration.run $(ARGS)
 
 bench-look: .venv/.made ## what one look of the gate costs at 10,000 nodes on this machine

@@ -192,6 +192,24 @@ class Gates(Part):
         return self
 
 
+class Guard(Part):
+    """What watches over a champion once it is released (docs/guard.md); margins are the gates'."""
+
+    action: Literal["propose", "off"] = "propose"
+    """`propose` tells people what was found and what they can do; `off` watches nothing."""
+    shadow_days: Annotated[float, Field(ge=0)] = 7
+    """Days after the release for which the model before it answers a sample of the requests again,
+    so that a loss of the model can be told from what happens to its surroundings."""
+    shadow_rate: Share = 0.02
+    """Share of the requests that it answers."""
+    false_alarm_days: Annotated[float, Field(gt=0)] = 90
+    """Mean days between false alarms of the workload, of all its nodes and factories together, if
+    nothing gets worse by more than a margin."""
+    learn_windows: Annotated[int, Field(ge=1)] = 1440
+    """Windows of each node, those of its release among them, from which is learnt what is usual
+    there. A loss that comes within them is partly taken for usual."""
+
+
 class Spec(Part):
     """One inference job on a set of nodes, and how its models are released."""
 
@@ -222,6 +240,7 @@ class Spec(Part):
     canary: Canary = Canary()
     waves: Waves = Waves()
     gates: Gates = Gates()
+    guard: Guard = Guard()
 
     def urgent(self) -> Spec:
         """Return the spec of a release that cannot wait: all the same but for a shorter soak."""

@@ -11,6 +11,7 @@ from prefect.events import Event, Resource
 
 REGISTERED: Final = "edgefleet.model.registered"
 REMINDER: Final = "edgefleet.release.reminder"
+ALARM: Final = "edgefleet.guard.alarm"
 
 
 def tell_registered(model: str, version: str, told_by: str) -> str:
@@ -22,6 +23,11 @@ def tell_registered(model: str, version: str, told_by: str) -> str:
 def tell_reminder(release_id: str, text: str) -> str:
     """Tell that a release still waits for a person; return as `_sent`."""
     return _sent(REMINDER, "release", release_id, {"text": text})
+
+
+def tell_alarm(workload: str, found: str, remedy: str) -> str:
+    """Tell what the guard found and what can be done; return as `_sent`."""
+    return _sent(ALARM, "workload", workload, {"text": found, "remedy": remedy})
 
 
 def _sent(name: str, kind: str, about: str, said: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
 from edgefleet.errors import Refused
-from tasks.events import REMINDER
+from tasks.events import ALARM, REMINDER
 
 BLOCK: Final = "edgefleet"
 _MARK: Final = "edgefleet tells: "
@@ -99,6 +99,14 @@ MESSAGES: Final = (
         REMINDER,
         "{{ event.resource['prefect.resource.name'] }}: somebody still has to decide",
         "{{ event.resource['prefect.resource.name'] }}: {{ event.payload['text'] }}",
+        {},
+    ),
+    Message(
+        "the guard found something",
+        ALARM,
+        "{{ event.resource['prefect.resource.name'] }}: the guard found something",
+        "{{ event.resource['prefect.resource.name'] }}: {{ event.payload['text'] }}. "
+        "{{ event.payload['remedy'] }}",
         {},
     ),
 )

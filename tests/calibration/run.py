@@ -1,5 +1,7 @@
 """`make calibration`: simulate every scenario, write docs/calibration.md and its pictures.
 
+And docs/guard-calibration.md, which `--guard` writes alone.
+
 What was simulated before, with the same code, is taken from the folder `.calibration`: an
 interrupted run goes on where it was.
 """
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from edgefleet.machine import cpu
+from tests.calibration import vigil_page
 from tests.calibration.cells import Cell, cells
 from tests.calibration.page import PAGE, draw, page
 from tests.calibration.runs import JUDGES, Ended, runs_of
@@ -27,6 +30,7 @@ def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make calibration ARGS=...", description=__doc__)
     parser.add_argument("--full", action="store_true", help=f"{FULL} times as many runs")
     parser.add_argument("--runs", type=int, help="so many runs of each scenario, for a first look")
+    parser.add_argument("--guard", action="store_true", help="of the guard alone (minutes)")
     parser.add_argument("--folder", type=Path, default=Path(".calibration"), help="of the runs")
     return parser.parse_args()
 
@@ -52,8 +56,13 @@ def simulated(options: argparse.Namespace) -> dict[tuple[str, str], list[Ended]]
 
 
 def main() -> None:
-    """Simulate, and write the page and its pictures."""
-    found = simulated(asked())
+    """Simulate, and write the pages and their pictures."""
+    options = asked()
+    vigils = vigil_page.simulated(options.runs or vigil_page.FLEETS)
+    vigil_page.PAGE.write_text(vigil_page.page(vigils, cpu()), encoding="utf-8")
+    if options.guard:
+        return
+    found = simulated(options)
     PAGE.write_text(page(found, cpu()), encoding="utf-8")
     for path, svg in draw(found).items():
         path.parent.mkdir(parents=True, exist_ok=True)

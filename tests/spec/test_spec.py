@@ -120,3 +120,7 @@ def test_an_urgent_release_is_never_looked_at_for_longer(
     spec = parse_spec(LEAST + gates, "test")
     assert spec.urgent().gates.min_windows == found
     assert spec.gates.min_windows == usual
+
+
+def test_a_guard_that_is_off_need_not_be_quoted() -> None:
+    assert parse_spec(LEAST + "guard: {action: off}", "test").guard.action == "off"
