@@ -220,12 +220,12 @@ def models(settings: Settings) -> Models:
     """Return the model registry."""
     from edgefleet.adapters.mlflow import MlflowModels  # noqa: PLC0415 - as above
 
-    return MlflowModels(settings.mlflow_url or endpoints(settings)["mlflow_url"])
+    url = settings.mlflow_url or endpoints(settings)["mlflow_url"]
+    return MlflowModels(url, settings.mlflow_auth.get_secret_value())
 
 
 def build(settings: Settings) -> World:
     """Return the world that the settings describe."""
-    home = settings.home.resolve()
     released, kept = ledger(settings), images(settings)
     return World(
         clock=WallClock(),
@@ -236,7 +236,7 @@ def build(settings: Settings) -> World:
         sites=sites(settings, released, kept),
         workers=workers(settings),
         key_dir=key_dir(settings),
-        work_dir=home / "work",
+        work_dir=settings.home.resolve() / "work",
         lease_s=settings.lease_s,
     )
 

@@ -63,9 +63,10 @@ _SERVER: Final = 500
 class MlflowModels:
     """The models registered at one MLflow server."""
 
-    def __init__(self, url: str) -> None:
-        """Remember the server; nothing is dialled."""
+    def __init__(self, url: str, auth: str = "") -> None:
+        """Remember the server, and `user:password` for it; nothing is dialled."""
         self._url = url
+        self._auth = auth
         self._known: MlflowClient | None = None
 
     def versions(self, model: str) -> tuple[ModelVersion, ...]:
@@ -159,6 +160,11 @@ class MlflowModels:
         if self._known is None:
             for name, value in _CLIENT.items():
                 os.environ.setdefault(name, value)
+            if self._auth:
+                # MLflow's client looks nowhere else, at each request.
+                user, _, password = self._auth.partition(":")
+                os.environ["MLFLOW_TRACKING_USERNAME"] = user
+                os.environ["MLFLOW_TRACKING_PASSWORD"] = password
             from mlflow.tracking import MlflowClient  # noqa: PLC0415 - three seconds
 
             self._known = MlflowClient(self._url, self._url)

@@ -15,6 +15,7 @@ from edgefleet.cli import (
     deploying,
     local,
     nodes,
+    proxy,
     registration,
     rehearsal,
     releases,
@@ -36,6 +37,7 @@ for part in (
     nodes,
     rulings,
     bridge,
+    proxy,
     rehearsal,
     demo,
 ):

@@ -39,7 +39,7 @@ def bridge(
     with told():
         settings = Settings()
         app = bridge_app(settings.bridge_secret.get_secret_value(), tell)
-        with home_prefect(settings), _listening(host, port) as listener:
+        with home_prefect(settings), listening(host, port) as listener:
             url = f"http://{host}:{listener.getsockname()[1]}/mlflow"
             say({"url": url}, as_json=as_json, draw=lambda: url)
             sys.stdout.flush()
@@ -48,7 +48,12 @@ def bridge(
             uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        Refused: the address is taken, or none of this machine.
+    """
     try:
         return socket.create_server((host, port))
     except OSError as error:

@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 import typer
 import yaml
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL
 
 from edgefleet import wiring
 from edgefleet.adapters.servers.embedded import ROOT
-from edgefleet.cli.here import home_prefect
+from edgefleet.cli.here import home_prefect, prefect_at
 from edgefleet.cli.output import Json, say, told
 from edgefleet.errors import Unreachable
 from edgefleet.settings import Settings
@@ -65,7 +65,7 @@ def deploy_everything(settings: Settings, prefect_api: str) -> Deployed:
     from tasks.notifications import arrange_notifications  # noqa: PLC0415 - as above
 
     workers, deployments = wiring.workers(settings), _written()
-    with temporary_settings({PREFECT_API_URL: prefect_api}):
+    with prefect_at(settings, prefect_api):
         make_pools({found["work_pool"]["name"] for found in deployments})
         _deploy_file(in_prefect(settings, prefect_api))
         written = {found["name"]: found["entrypoint"] for found in deployments}
@@ -78,14 +78,16 @@ def deploy_everything(settings: Settings, prefect_api: str) -> Deployed:
 
 
 def in_prefect(settings: Settings, prefect_api: str) -> Mapping[str, str]:
-    """Return the environment with which a program finds the server and this home."""
+    """Return the environment with which a program finds this home and its server, and is let in."""
     home = settings.home.resolve()
+    auth = settings.prefect_auth.get_secret_value()
     return {
         "PREFECT_API_URL": prefect_api,
         "PREFECT_HOME": str(home / "prefect"),
         "EDGEFLEET_HOME": str(home),
         "EDGEFLEET_ROOT": str(ROOT),
         "EDGEFLEET_PYTHON": sys.executable,
+        **({"PREFECT_API_AUTH_STRING": auth} if auth else {}),
     }
 
 

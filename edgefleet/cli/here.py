@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from edgefleet import wiring
 from edgefleet.fleet.inventory import Inventory
@@ -26,7 +26,16 @@ def home_prefect(settings: Settings) -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    with temporary_settings({PREFECT_API_URL: wiring.endpoints(settings)["prefect_api"]}):
+    with prefect_at(settings, wiring.endpoints(settings)["prefect_api"]):
+        yield
+
+
+@contextmanager
+def prefect_at(settings: Settings, api: str) -> Iterator[None]:
+    """Let Prefect's client speak to the server at `api`, as whom the settings name."""
+    auth = settings.prefect_auth.get_secret_value()
+    who = {PREFECT_API_AUTH_STRING: auth} if auth else {}
+    with temporary_settings({PREFECT_API_URL: api, **who}):
         yield
 
 

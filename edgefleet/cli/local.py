@@ -89,7 +89,13 @@ def programs(settings: Settings, fleet: LocalFleet) -> tuple[Program, ...]:
         endpoints={},
     )
     plants = tuple(_plant(root, fields, number) for number, fields in enumerate(fleet.plants))
-    return (*embedded(home, postgres=wiring.postgres(settings)), supervisor, *plants)
+    servers = embedded(
+        home,
+        postgres=wiring.postgres(settings),
+        prefect_auth=settings.prefect_auth.get_secret_value(),
+        mlflow_auth=settings.mlflow_auth.get_secret_value(),
+    )
+    return (*servers, supervisor, *plants)
 
 
 def _plant(root: Path, fields: Mapping[str, str | int | float], number: int) -> Program:

@@ -1,4 +1,7 @@
-"""A centre without nodes: Prefect with a worker, MLflow, the flows. What begins ends REFUSED."""
+"""A centre without nodes: Prefect with a worker, MLflow, the flows. What begins ends REFUSED.
+
+Both servers ask who comes; only the home's file of settings says it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,6 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from edgefleet.adapters.mlflow import CONTENT_TAG, MlflowModels
 from edgefleet.adapters.servers import (
@@ -28,16 +30,19 @@ from edgefleet.adapters.servers import (
 )
 from edgefleet.adapters.servers.embedded import ROOT
 from edgefleet.cli.deploying import deploy_everything
+from edgefleet.cli.here import prefect_at
 from edgefleet.fleet.release import Release
 from edgefleet.fleet.trigger import RELEASE_TAG, REQUESTED
 from edgefleet.model.miniature import write_miniature
-from edgefleet.settings import Settings
+from edgefleet.settings import FILE, Settings
 from edgefleet.wiring import World, build, installed
 from tests.e2e.site import wait_for
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
+PREFECT_AUTH = "ada:planted-prefect:password"
+MLFLOW_AUTH = "ada:planted-mlflow:password"
 SILENT = "http://127.0.0.1:1/api"
 """Where nobody answers."""
 
@@ -50,6 +55,7 @@ class Centre:
     world: World
     mlflow: MlflowClient
     mlflow_url: str
+    prefect_api: str
 
     def spec(self, workload: str, folder: str = "specs", **fields: object) -> str:
         """Write a spec whose model is named after its workload; return that name."""
@@ -67,7 +73,7 @@ class Centre:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={**as_in_a_shell(), **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -115,6 +121,11 @@ class Centre:
             return client.read_flow_runs(flow_filter=named, limit=200)
 
 
+def as_in_a_shell() -> dict[str, str]:
+    """Return the environment without what MLflow's client was told in this process."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+
+
 def with_webhooks(server: Program) -> Program:
     """Return MLflow as it has to be started where a bridge has no public name."""
     switches = {
@@ -133,14 +144,23 @@ def a_centre(home: Path) -> Iterator[Centre]:
                 patch.delenv(name)
         specs, clusters = home / "specs", home / "clusters.yaml"
         specs.mkdir(parents=True)
+        written = home / FILE
+        written.touch(0o600)
+        written.write_text(
+            f"EDGEFLEET_PREFECT_AUTH={PREFECT_AUTH}\nEDGEFLEET_MLFLOW_AUTH={MLFLOW_AUTH}\n"
+        )
         clusters.write_text("workers: [{name: nowhere}]\n")
         patch.setenv("EDGEFLEET_HOME", str(home))
         patch.setenv("EDGEFLEET_SPECS", str(specs))
         patch.setenv("EDGEFLEET_CLUSTERS", str(clusters))
-        programs = (prefect_server(home), with_webhooks(mlflow_server(home)), prefect_worker(home))
+        programs = (
+            prefect_server(home, auth=PREFECT_AUTH),
+            with_webhooks(mlflow_server(home, auth=MLFLOW_AUTH)),
+            prefect_worker(home, auth=PREFECT_AUTH),
+        )
         with supervised(home, programs) as endpoints:
             deploy_everything(Settings(clusters=Path()), endpoints.prefect_api)
-            api = {PREFECT_API_URL: endpoints.prefect_api}
-            with temporary_settings(api), installed(build(Settings())) as world:
-                client = MlflowModels(endpoints.mlflow_url)._client
-                yield Centre(home, world, client, endpoints.mlflow_url)
+            api = endpoints.prefect_api
+            with prefect_at(Settings(), api), installed(build(Settings())) as world:
+                client = MlflowModels(endpoints.mlflow_url, MLFLOW_AUTH)._client
+                yield Centre(home, world, client, endpoints.mlflow_url, api)

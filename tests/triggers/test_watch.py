@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
 import pytest
-from prefect.settings import temporary_settings
 
 from edgefleet.adapters.servers.embedded import ROOT
+from edgefleet.cli.deploying import in_prefect
+from edgefleet.settings import Settings
 from tasks.events import tell_registered
 from tests.e2e.site import wait_for
 from tests.triggers.centre import SILENT, Centre
@@ -59,8 +60,7 @@ def test_what_a_killed_watch_admitted_is_started_by_the_next(centre: Centre) -> 
     centre.mlflow.create_registered_model(workload)
     version = centre.tagged(workload, tag=False)
     command = [sys.executable, "-c", KILLED_AFTER_ADMITTING]
-    with temporary_settings() as settings:
-        here = {"PREFECT_API_URL": str(settings.api.url), "PYTHONPATH": str(ROOT)}
+    here = {**in_prefect(Settings(), centre.prefect_api), "PYTHONPATH": str(ROOT)}
     env = {**os.environ, **here, "EDGEFLEET_SPECS": str(centre.home / "only-here")}
     ended = subprocess.run(command, cwd=ROOT, env=env, check=False)
     assert ended.returncode == -signal.SIGKILL

@@ -1,13 +1,14 @@
 """The programs of the embedded default: Prefect's server and worker, and MLflow.
 
 Each keeps its state in an SQLite file below the home, or in a database of its own on a PostgreSQL
-server. That database's URL reaches it by its environment, never by its arguments, which everybody
-on the machine can read. Prefect is started as a program and never imported: adapters do not know
-it.
+server. That database's URL, and who may log in, reach it by its environment, never by its
+arguments, which everybody on the machine can read. Prefect is started as a program and never
+imported: adapters do not know it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,8 +44,11 @@ def prefect_settings(home: Path) -> Mapping[str, str]:
     }
 
 
-def prefect_server(home: Path, postgres: PostgresServer | None = None) -> Program:
-    """Return Prefect's server with its pages; its SQLite file lies in PREFECT_HOME."""
+def prefect_server(home: Path, postgres: PostgresServer | None = None, auth: str = "") -> Program:
+    """Return Prefect's server with its pages; its SQLite file lies in PREFECT_HOME.
+
+    It answers who shows `auth`, `user:password`; empty: everybody.
+    """
     url = postgres.prefect if postgres else ""
     return Program(
         name="prefect",
@@ -64,6 +68,7 @@ def prefect_server(home: Path, postgres: PostgresServer | None = None) -> Progra
             # SQLite has one writer: under load an answer may take longer than the default 10 s.
             "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
             **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}),
+            **({"PREFECT_SERVER_API_AUTH_STRING": auth} if auth else {}),
         },
         ready_urls=("http://127.0.0.1:{port}/api/health",),
         endpoints={
@@ -78,8 +83,12 @@ def prefect_worker(
     pool: str = "edgefleet",
     root: Path = ROOT,
     postgres: PostgresServer | None = None,
+    auth: str = "",
 ) -> Program:
-    """Return a worker of a process pool, which it creates if it is missing."""
+    """Return a worker of a process pool, which it creates if it is missing.
+
+    It shows `auth` to Prefect's server, and so do its flows.
+    """
     on_postgres = (
         {
             # Its flows open the ledger there.
@@ -107,22 +116,36 @@ def prefect_worker(
             "EDGEFLEET_HOME": str(home.resolve()),
             "EDGEFLEET_ROOT": str(root),
             **on_postgres,
+            **({"PREFECT_API_AUTH_STRING": auth} if auth else {}),
         },
         # It is healthy a moment before it has made its pool, and the pool outlives the worker.
         ready_urls=("http://127.0.0.1:{port}/health", f"{{prefect_api}}/work_pools/{quote(pool)}"),
+        ready_auth=auth,
         after=("prefect",),
     )
 
 
-def mlflow_server(home: Path, postgres: PostgresServer | None = None) -> Program:
-    """Return MLflow with its SQLite file and its artifacts below the home."""
+def mlflow_server(home: Path, postgres: PostgresServer | None = None, auth: str = "") -> Program:
+    """Return MLflow with its SQLite file and its artifacts below the home.
+
+    `auth`: `user:password` of its administrator, made at the first start; who else may do what is
+    kept in the home's basic_auth.db. Empty: everybody may do everything.
+    """
     folder = home.resolve() / "mlflow"
+    user, _, password = auth.partition(":")
+    asking = {
+        "MLFLOW_AUTH_ADMIN_USERNAME": user,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+        # Signs the page on which users are made; one for all of the server's processes.
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": hashlib.sha256(f"page {auth}".encode()).hexdigest(),
+    }
     return Program(
         name="mlflow",
         argv=(
             *python("mlflow server --host 127.0.0.1 --port {port} --workers 1 --serve-artifacts"),
             *("--allowed-hosts", "127.0.0.1:{port},localhost:{port}"),
             *("--artifacts-destination", str(folder / "artifacts")),
+            *(("--app-name", "basic-auth") if auth else ()),
         ),
         cwd=home.resolve(),
         env={
@@ -134,6 +157,7 @@ def mlflow_server(home: Path, postgres: PostgresServer | None = None) -> Program
             # Jobs are for evaluating language models: eight more processes, and half a minute
             # until they have ended.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            **(asking if auth else {}),
         },
         ready_urls=("http://127.0.0.1:{port}/health",),
         endpoints={"mlflow_url": "http://127.0.0.1:{port}"},
@@ -145,10 +169,12 @@ def embedded(
     pool: str = "edgefleet",
     root: Path = ROOT,
     postgres: PostgresServer | None = None,
+    prefect_auth: str = "",
+    mlflow_auth: str = "",
 ) -> tuple[Program, ...]:
     """Return Prefect's server, its worker, and MLflow."""
     return (
-        prefect_server(home, postgres),
-        mlflow_server(home, postgres),
-        prefect_worker(home, pool, root, postgres),
+        prefect_server(home, postgres, prefect_auth),
+        mlflow_server(home, postgres, mlflow_auth),
+        prefect_worker(home, pool, root, postgres, prefect_auth),
     )

@@ -55,7 +55,11 @@ def up(home: Path, programs: Sequence[Program] | None = None) -> Endpoints:
         ready: dict[str, Record] = {}
         for program in chosen:
             known = read_records(_run(home)).get(program.name)
-            if known is not None and known.fingerprint == program.fingerprint and _answers(known):
+            if (
+                known is not None
+                and known.fingerprint == program.fingerprint
+                and _answers(known, program)
+            ):
                 ready[program.name] = known
         _start_missing(home, chosen, ready)
         everything = read_records(_run(home)).values()
@@ -169,7 +173,7 @@ def _became_ready(home: Path, program: Program, deadline: float) -> Record | Non
         told = {str(key): text for key, text in content.items() if isinstance(text, str)}
         record = replace(record, endpoints={**record.endpoints, **told})
         record.write(_run(home))
-    return record if _answers(record) else None
+    return record if _answers(record, program) else None
 
 
 def _end(home: Path, record: Record) -> None:
@@ -177,14 +181,17 @@ def _end(home: Path, record: Record) -> None:
     (_run(home) / f"{record.name}.json").unlink(missing_ok=True)
 
 
-def _answers(record: Record) -> bool:
+def _answers(record: Record, program: Program) -> bool:
     """Say whether the recorded process runs and, where it has addresses to ask, answers there."""
     if record.leader is None:
         return False
+    user, _, password = program.ready_auth.partition(":")
+    auth = (user, password) if user else None
     try:
         # Never through a proxy that the environment names: it is on this machine.
         with httpx.Client(trust_env=False, timeout=_PROBE_S, verify=_NO_AUTHORITIES) as client:
-            return all(client.get(url).status_code == httpx.codes.OK for url in record.ready_urls)
+            answers = (client.get(url, auth=auth) for url in record.ready_urls)
+            return all(answer.status_code == httpx.codes.OK for answer in answers)
     except httpx.TransportError:
         return False
 

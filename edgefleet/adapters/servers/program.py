@@ -22,10 +22,12 @@ class Program:
     name: str
     argv: tuple[str, ...]
     cwd: Path
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Beside the caller's environment, without the caller's PREFECT_* and MLFLOW_*."""
     ready_urls: tuple[str, ...] = ()
     """Ready when a GET answers 200 at each of them."""
+    ready_auth: str = field(default="", repr=False)
+    """`user:password` that those GETs show; in no record. Empty: none."""
     ready_file: Path | None = None
     """JSON that the program writes once it serves; its text values become endpoints. None: no file
     is waited for."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from edgefleet import wiring
 from edgefleet.adapters.servers import supervised
@@ -20,6 +19,7 @@ from edgefleet.cli.admission import admitted
 from edgefleet.cli.demo.live import LiveView
 from edgefleet.cli.demo.verdicts import checks
 from edgefleet.cli.deploying import deploy_everything, in_prefect
+from edgefleet.cli.here import prefect_at
 from edgefleet.cli.local import FLEET_FILE, load_fleet, programs
 from edgefleet.cli.output import OUT
 from edgefleet.cli.releases import spec_file
@@ -113,7 +113,7 @@ def tell(home: Path, approve: Approve) -> bool:
         api = endpoints.prefect_api
         os.environ.update(in_prefect(settings, api))
         deploy_everything(settings, api)
-        with temporary_settings({PREFECT_API_URL: api}):
+        with prefect_at(settings, api):
             results = _told(settings, endpoints.known, approve)
     plant = read(home / "fleet")
     report = Report(
