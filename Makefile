@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help demo rehearse test test-quick test-crash check golden screenshots bench-quantize \
   bench-rehearse bench-fleet bench-look bench-reconcile bench-triggers calibration lock setup-browser \
-  setup-postgres setup-kubernetes test-kubernetes clean
+  setup-postgres setup-nginx setup-kubernetes test-kubernetes clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,12 @@ setup-postgres: ## a database server for the tests on PostgreSQL (Debian, as roo
 	  { echo "postgresql is missing: install it, or run this target as root"; exit 1; }; \
 	  apt-get update && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
 	  apt-get install --yes --no-install-recommends postgresql; }
+
+setup-nginx: ## nginx for the test of what stands before the proxy (Debian, as root)
+	@ls /usr/sbin/nginx || { test "$$(id -u)" = 0 || \
+	  { echo "nginx is missing: install it, or run this target as root"; exit 1; }; \
+	  apt-get update && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+	  apt-get install --yes --no-install-recommends nginx-light; }
 
 setup-kubernetes: ## what a test cluster needs: Debian packages (as root), and Go builds the rest
 	$(PYTHON) tests/kubernetes/cluster/binaries.py

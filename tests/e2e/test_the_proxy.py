@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Template
 
 import httpx
 import pytest
@@ -33,6 +37,7 @@ from tasks.deployments import deploy_factories
 from tasks.starts import start
 from tasks.workers import answer_of
 from tests.e2e.site import wait_for
+from tests.registry.certificates import make_authority, make_server
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
 
@@ -236,9 +241,9 @@ def test_events_are_taken_from_factories_and_heard_by_none(door: Door) -> None:
     prefect = [Subprotocol("prefect")]
 
     async def greeted(token: str) -> str:
-        async with connect(f"{url}/events/in", subprotocols=prefect, proxy=None) as socket:
-            await socket.send(json.dumps({"type": "auth", "token": token}))
-            return str(json.loads(await socket.recv())["type"])
+        async with connect(f"{url}/events/in", subprotocols=prefect, proxy=None) as told:
+            await told.send(json.dumps({"type": "auth", "token": token}))
+            return str(json.loads(await told.recv())["type"])
 
     async def heard(path: str) -> None:
         async with connect(f"{url}/{path}", subprotocols=prefect, proxy=None):
@@ -250,6 +255,64 @@ def test_events_are_taken_from_factories_and_heard_by_none(door: Door) -> None:
     for path in ("events/out", "logs/out", f"work_pools/{OWN}/workers/connect"):
         with pytest.raises(InvalidStatus):
             asyncio.run(heard(path))
+
+
+def test_nginx_in_front_of_it_adds_tls_and_takes_nothing_away(door: Door, tmp_path: Path) -> None:
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    assert program, "nginx is missing: run `make setup-nginx`"
+    authority = make_authority(tmp_path, "plant")
+    tls = make_server(tmp_path, authority)
+    (tmp_path / "nginx.conf").write_text(
+        Template((ROOT / "infra" / "proxy" / "nginx.conf").read_text()).safe_substitute(
+            LISTEN="127.0.0.1:${port}",
+            CERT=tls.certificate,
+            KEY=tls.key,
+            PROXY=door.api.removeprefix("http://").removesuffix("/api"),
+            LOGS=tmp_path,
+        )
+    )
+    trust = ssl.create_default_context(cafile=str(authority.file))
+    with nginx(program, tmp_path) as port:
+        url = f"https://127.0.0.1:{port}"
+        with httpx.Client(base_url=url, verify=trust, trust_env=False) as client:
+            asked = f"/api/work_pools/{OWN}"
+            wait_for(lambda: answers(client, asked), (tmp_path / "error.log").read_text)
+            assert client.get(asked, auth=door.auth).json()["name"] == OWN
+            assert client.get(asked).status_code == 401
+            assert client.get("/api/work_pools/graz", auth=door.auth).status_code == 403
+            assert client.get("/", auth=door.auth).status_code == 404
+
+        async def greeted() -> str:
+            where = f"wss://127.0.0.1:{port}/api/events/in"
+            prefect = [Subprotocol("prefect")]
+            async with connect(where, ssl=trust, subprotocols=prefect, proxy=None) as told:
+                await told.send(json.dumps({"type": "auth", "token": ":".join(door.auth)}))
+                return str(json.loads(await told.recv())["type"])
+
+        assert asyncio.run(greeted()) == "auth_success"
+    assert door.auth[1] not in (tmp_path / "access.log").read_text()
+
+
+@contextmanager
+def nginx(program: str, folder: Path) -> Iterator[int]:
+    """Run nginx with the folder's configuration at a free port; yield the port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    file = folder / "nginx.conf"
+    file.write_text(file.read_text().replace("${port}", str(port)))
+    options = ("-g", "daemon off;", "-p", str(folder), "-c", str(file))
+    with subprocess.Popen([program, *options], stderr=subprocess.DEVNULL) as running:
+        try:
+            yield port
+        finally:
+            running.terminate()
+
+
+def answers(client: httpx.Client, path: str) -> bool:
+    try:
+        return client.get(path).status_code == 401
+    except httpx.ConnectError:
+        return False
 
 
 def test_neither_the_token_nor_the_password_is_stored(door: Door) -> None:
