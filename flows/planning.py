@@ -43,6 +43,7 @@ def plan(release_id: str, epoch: int) -> None:
         Package(image.digest, model_bytes, needs_of(image.annotations)),
         champion.digest if champion else None,
         now,
+        world().ledger.pins(current.workload),
     )
     size = len(made.waves[0].changes)
     if made.first:

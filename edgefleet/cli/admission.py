@@ -8,8 +8,7 @@ import yaml
 
 from edgefleet import wiring
 from edgefleet.errors import Refused
-from edgefleet.fleet.release import Release
-from edgefleet.ports import Admission
+from edgefleet.fleet.release import Admission, Release
 from edgefleet.spec import Spec
 
 _ASKED_BY_CHARS: Final = 255
