@@ -23,8 +23,8 @@ from edgefleet.adapters.ledger_rows import (
     pin_row,
     row_of,
     set_lease,
-    to_release,
     to_pin,
+    to_release,
     write_line,
     write_release,
 )

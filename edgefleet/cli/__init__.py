@@ -18,6 +18,7 @@ from edgefleet.cli import (
     registration,
     rehearsal,
     releases,
+    rollbacks,
     rulings,
 )
 
@@ -35,6 +36,7 @@ for part in (
     releases,
     nodes,
     rulings,
+    rollbacks,
     bridge,
     rehearsal,
     demo,

@@ -15,7 +15,7 @@ from edgefleet import wiring
 from edgefleet.cli.admission import admitted, refuse_frozen, urgent_release
 from edgefleet.cli.following import followed, journal_line
 from edgefleet.cli.here import home_prefect, looked_around
-from edgefleet.cli.nodes import behind_table, known_behind
+from edgefleet.cli.nodes import behind_table, known_behind, pins_table
 from edgefleet.cli.output import ENDED_OTHERWISE, Json, say, told
 from edgefleet.errors import EdgefleetError, Refused
 from edgefleet.fleet.plan_text import plan_table
@@ -95,6 +95,7 @@ def status(*, as_json: bool = Json) -> None:
         counts, trouble = _counted(settings, ledger)
         behind = {spec: known_behind(ledger, spec) for spec in {row.workload for row in counts}}
         late = {workload: items for workload, items in behind.items() if items}
+        pins = {spec: held for spec in behind if (held := ledger.pins(spec))}
         waits = {
             one.release_id: ledger.journal(one.release_id)[-1].text for one in found if one.live
         }
@@ -104,6 +105,7 @@ def status(*, as_json: bool = Json) -> None:
                 "now": waits,
                 "factories": counts,
                 "behind": late,
+                "pins": pins,
                 "trouble": trouble,
             },
             as_json=as_json,
@@ -111,6 +113,7 @@ def status(*, as_json: bool = Json) -> None:
                 _releases_table(found, waits),
                 _factories_table(counts),
                 *(behind_table(workload, items) for workload, items in late.items()),
+                *(pins_table(workload, held) for workload, held in pins.items()),
                 trouble,
             ),
         )

@@ -104,8 +104,7 @@ def make_plan(
         )
     want, swap = package.digest, swaps_for(spec, package)
     reasons = {
-        view.node: _pinned(view, pins) or left_out_of(view, package, swap=swap)
-        for view in matching
+        view.node: _pinned(view, pins) or left_out_of(view, package, swap=swap) for view in matching
     }
     left_out = tuple(reason for reason in reasons.values() if reason)
     eligible = tuple(view for view in matching if reasons[view.node] is None)
