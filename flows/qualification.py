@@ -7,8 +7,8 @@ from pathlib import Path
 from prefect import flow
 
 from edgefleet.errors import Refused
+from edgefleet.fleet.attempts import goes_back_to
 from edgefleet.fleet.release import Phase, Signal
-from edgefleet.fleet.rollback import goes_back_to
 from edgefleet.model.qualify import Qualification
 from edgefleet.ports import Image
 from edgefleet.wiring import world

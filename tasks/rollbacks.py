@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import yaml
 
 from edgefleet.errors import Refused
+from edgefleet.fleet.attempts import back_attempt
 from edgefleet.fleet.release import Admission, Release
-from edgefleet.fleet.rollback import attempt_of, before_champion, named
+from edgefleet.fleet.rollback import before_champion, named
 from edgefleet.settings import Settings
 from edgefleet.spec import Spec, load_spec
 from edgefleet.wiring import world
@@ -69,12 +70,8 @@ def roll_back(
         problem = f"ships {packages[goal.release_id][:19]}, as the champion {champion.release_id}"
         remedy = "Nodes that differ are brought along by `edgefleet reconcile`"
         raise Refused(goal.release_id, problem, remedy)
-    made = _admitted(
-        spec,
-        goal,
-        attempt_of(goal.release_id, champion.release_id, releases),
-        (f"{asked_by}, rollback: {reason}"),
-    )
+    attempt = back_attempt(goal.release_id, champion.release_id, releases)
+    made = _admitted(spec, goal, attempt, f"{asked_by}, rollback: {reason}")
     return RolledBack(workload, goal.release_id, made.release_id, ())
 
 

@@ -145,7 +145,7 @@ class Release:
     abort_asked: str = ""
     """Who asked for an abort and why; empty: nobody did. The driver acts on it at its next step."""
     attempt: str = ""
-    """As admitted; names what it carries, if that is no registration (see `rollback`)."""
+    """As admitted; names what it carries, if that is no registration (see `attempts`)."""
 
     @property
     def live(self) -> bool:

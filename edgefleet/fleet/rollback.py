@@ -1,20 +1,12 @@
-"""Where a rollback goes, and under which name the ledger admits it. Pure.
-
-A rollback is a release like any other, but for what it ships: the package of an earlier one, as it
-is. Its attempt says so. Asked for twice from the same champion it is one release, until that ended.
-"""
+"""Which earlier release a rollback goes to. Pure."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused
 from edgefleet.fleet.release import Phase, Release
-
-_ATTEMPT: Final = re.compile(r"back to (\S+) from (\S+), (\d+)")
 
 
 def ended_well(releases: Iterable[Release], packages: Mapping[str, Digest]) -> dict[str, Release]:
@@ -66,21 +58,3 @@ def before_champion(
         remedy = f"Name one with --to: {', '.join(others)}" if others else "Release another version"
         raise Refused(workload, f"nothing was released before {ids[first]}", remedy)
     return known[ids[first + 1]]
-
-
-def attempt_of(goal: str, champion: str, attempts: Iterable[Release]) -> str:
-    """Return the attempt of a rollback; a further one once those before it have ended."""
-    ended = sum(
-        1
-        for release in attempts
-        if not release.live
-        and (found := _ATTEMPT.fullmatch(release.attempt))
-        and found.group(1, 2) == (goal, champion)
-    )
-    return f"back to {goal} from {champion}, {ended + 1}"
-
-
-def goes_back_to(release: Release) -> str:
-    """Return the release whose package a release ships as it is; empty: it makes its own."""
-    found = _ATTEMPT.fullmatch(release.attempt)
-    return found.group(1) if found else ""
