@@ -7,7 +7,7 @@ of them is read from the next snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Protocol
 from edgefleet.edge.contract import Digest, Evidence, ShadowOrder
 from edgefleet.fleet.drivers import Lease
 from edgefleet.fleet.inventory import Change, NodeView
-from edgefleet.fleet.release import Phase, Release, Signal
+from edgefleet.fleet.pins import Pin
+from edgefleet.fleet.release import Admission, Phase, Release, Signal
 from edgefleet.spec import On
 
 
@@ -175,21 +176,6 @@ class Telemetry(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
-    """A request for a release, from whichever door it came through."""
-
-    workload: str
-    fleet: str
-    model: str
-    version: str
-    asked_by: str
-    spec: str
-    """The spec's text, frozen from now on."""
-    attempt: str = ""
-    """Empty for a registration, which is released once; else names a deliberate repetition."""
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """One line of a release's journal."""
 
@@ -266,6 +252,18 @@ class Ledger(Protocol):
 
     def set_past(self, workload: str, model: str, on: On, version: int) -> None:
         """Record it; it never goes down."""
+        ...
+
+    def pin(self, workload: str, nodes: Collection[str], pin: Pin) -> None:
+        """Keep nodes at a release's package from now on; an older pin of theirs is replaced."""
+        ...
+
+    def unpin(self, workload: str, nodes: Collection[str]) -> None:
+        """Let nodes follow the champion again; nothing happens to those that do."""
+        ...
+
+    def pins(self, workload: str) -> Mapping[str, Pin]:
+        """Return the workload's pins by node."""
         ...
 
     def acquire(self, workload: str, holder: str, now: datetime, lease_s: float) -> int:

@@ -21,9 +21,9 @@ from edgefleet.adapters.memory.models import MemoryModels
 from edgefleet.adapters.memory.site import sites_of
 from edgefleet.adapters.memory.telemetry import MemoryTelemetry
 from edgefleet.adapters.memory.world import MemoryWorld
+from edgefleet.fleet.release import Admission
 from edgefleet.model.miniature import write_miniature
 from edgefleet.model.signature import make_key
-from edgefleet.ports import Admission
 from edgefleet.spec import Approval, Spec
 from edgefleet.wiring import World
 

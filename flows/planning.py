@@ -32,17 +32,18 @@ def plan(release_id: str, epoch: int) -> None:
     drive = Drive(release_id, epoch)
     current, spec = drive.release, drive.spec
     image = needed(release_id, "package", 0, Image)
-    model_bytes = sum(layer.size for layer in image.layers if layer.kind == "model")
     inventory = take_inventory(current.workload)
     champion = champion_of(current.workload)
+    new_bytes = _new_bytes(image, champion)
     now = world().clock.now()
     made = make_plan(
         spec,
         current,
         inventory,
-        Package(image.digest, model_bytes, needs_of(image.annotations)),
+        Package(image.digest, new_bytes, needs_of(image.annotations)),
         champion.digest if champion else None,
         now,
+        world().ledger.pins(current.workload),
     )
     size = len(made.waves[0].changes)
     if made.first:
@@ -56,6 +57,12 @@ def plan(release_id: str, epoch: int) -> None:
     drive.keep("approval", number, request_for(made, spec.approval, now))
     show(made, outlook)
     drive.move(Phase.PLANNED, Signal.DONE, in_short(made))
+
+
+def _new_bytes(image: Image, champion: Image | None) -> int:
+    """Return the bytes of the model, and of what of its base the champion's nodes do not have."""
+    there = {layer.digest for layer in (champion or image).layers if layer.kind == "base"}
+    return sum(layer.size for layer in image.layers if layer.digest not in there)
 
 
 def _outlook(spec: Spec, made: Plan, inventory: Inventory, was: Digest | None) -> Preflight:

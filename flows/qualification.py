@@ -1,4 +1,4 @@
-"""QUALIFYING: from a registered version to a signed package in the store."""
+"""QUALIFYING: from a registered version to a signed package in the store, or one that is there."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from pathlib import Path
 
 from prefect import flow
 
-from edgefleet.fleet.release import Phase, Signal
+from edgefleet.edge.contract import Digest
+from edgefleet.errors import Refused
+from edgefleet.fleet.attempts import goes_back_to, rebases
+from edgefleet.fleet.release import Phase, Release, Signal
+from edgefleet.model.qualify import Qualification
+from edgefleet.ports import Image
 from edgefleet.wiring import world
-from tasks.records import Drive, champion_of
+from tasks.records import Drive, champion_of, crowned_by, needed
 from tasks.registry import (
     describe_package,
     fetch_model,
@@ -24,25 +29,88 @@ def qualify(release_id: str, epoch: int) -> None:
     """Quantize, evaluate, package, sign and push the release's version."""
     drive = Drive(release_id, epoch)
     current = drive.release
+    if back := goes_back_to(current):
+        _take_over(drive, back)
+        return
+    if champion_id := rebases(current):
+        _rebase(drive, champion_id)
+        return
     folder = world().work_dir / release_id
     submission = folder / "submission"
     fetch_model(current.model, current.version, submission)
     champion = _champion_package(current.workload)
     found = qualify_model(submission, current.version, drive.spec, folder, champion)
     drive.keep("qualification", 0, found)
-    digest = push_package(Path(found.package), f"{current.model}-{current.version}-{release_id}")
+    digest = push_package(Path(found.package), _tag(current))
     drive.keep("package", 0, describe_package(digest))
     drive.move(Phase.QUALIFYING, Signal.DONE, found.reason)
+
+
+def _take_over(drive: Drive, back: str) -> None:
+    """Ship the package of an earlier release as it is: it was measured and signed then.
+
+    Raises:
+        Refused: that one is of another version, or its package is not kept any more.
+    """
+    found = _found_by(drive, back)
+    image = describe_package(needed(back, "package", 0, Image).digest)
+    drive.keep("qualification", 0, found)
+    drive.keep("package", 0, image)
+    words = f"the package of {back} as it is: {image.digest[:19]}"
+    drive.move(Phase.QUALIFYING, Signal.DONE, words)
+
+
+def _rebase(drive: Drive, champion_id: str) -> None:
+    """Ship the champion's model as it was measured and signed, on the base image of today.
+
+    Raises:
+        Refused: another one is champion by now, or it has that base already.
+    """
+    current = drive.release
+    crowned = crowned_by(current.workload)
+    if crowned is None or crowned.release_id != champion_id:
+        now = crowned.release_id if crowned else "none"
+        problem = f"is a new base for {champion_id}, and the champion is {now} by now"
+        raise Refused(drive.release_id, problem, "Ask again with --base-only")
+    found = _found_by(drive, champion_id)
+    was = needed(champion_id, "package", 0, Image)
+    digest = push_package(_unpacked(was.digest), _tag(current))
+    if digest == was.digest:
+        problem = f"champion {champion_id} is on the current base image already ({digest[:19]})"
+        raise Refused(drive.release_id, problem, "Push another base image first")
+    drive.keep("qualification", 0, found)
+    drive.keep("package", 0, describe_package(digest))
+    words = f"the model of {champion_id} on the current base image: {digest[:19]}"
+    drive.move(Phase.QUALIFYING, Signal.DONE, words)
+
+
+def _found_by(drive: Drive, earlier_id: str) -> Qualification:
+    """Return what was measured for an earlier release of the same version."""
+    current, earlier = drive.release, world().ledger.release(earlier_id)
+    ours = (current.workload, current.model, current.version)
+    if ours != (earlier.workload, earlier.model, earlier.version):
+        problem = f"is to ship what {earlier_id} did, which is {earlier.model} {earlier.version}"
+        raise Refused(
+            drive.release_id, problem, "Ask again, by `edgefleet rollback` or --base-only"
+        )
+    return needed(earlier_id, "qualification", 0, Qualification)
 
 
 def _champion_package(workload: str) -> Path | None:
     """Return the champion's unpacked package; None for a workload's first release."""
     champion = champion_of(workload)
-    if champion is None:
-        return None
-    folder = champion_folder(world().work_dir, champion.digest)
+    return _unpacked(champion.digest) if champion else None
+
+
+def _unpacked(digest: Digest) -> Path:
+    """Return the folder of a package from the store; fetched once."""
+    folder = champion_folder(world().work_dir, digest)
     if not folder.exists():
         draft = folder.with_suffix(".draft")  # killed on the way, it must not look whole
-        fetch_package(champion.digest, draft)
+        fetch_package(digest, draft)
         draft.rename(folder)
     return folder
+
+
+def _tag(release: Release) -> str:
+    return f"{release.model}-{release.version}-{release.release_id}"

@@ -1,6 +1,7 @@
 """What was left behind is brought along: releases get drivers, and nodes their champion.
 
-Nodes that were away, are new, were made anew, or were changed by somebody else. Under the
+Nodes that were away, are new, were made anew, or were changed by somebody else; those that are
+pinned get the package of their pin, with the same care. Under the
 workload's lease, so that no release moves nodes meanwhile; given back after every turn, so that
 none waits for long. A node that cannot be brought along is named with the reason.
 """
@@ -25,10 +26,12 @@ from edgefleet.fleet.needs import Package, needs_of
 from edgefleet.fleet.plan import change_of, swaps_for
 from edgefleet.fleet.reconcile import (
     Behind,
+    Part,
     Standing,
     after_turn,
     in_the_way,
     left_over,
+    parts,
     standing,
     turn,
 )
@@ -69,7 +72,14 @@ class _Round:
     spec: Spec
     had: set[str] = field(default_factory=set)
     brought: list[str] = field(default_factory=list)
-    known: Standing = field(default_factory=Standing)
+    known: dict[str, Standing] = field(default_factory=dict)
+    """By the release whose package the nodes should serve."""
+
+    @property
+    def behind(self) -> tuple[Behind, ...]:
+        """Who does not serve what it should."""
+        items = (item for known in self.known.values() for item in known.behind)
+        return tuple(sorted(items, key=lambda item: item.node))
 
 
 @flow(name="reconcile", retries=0, persist_result=False, task_runner=_RUNNER)
@@ -112,7 +122,7 @@ def _reconciled(spec: Spec) -> Reconciled:
         why = f"left alone: {error}"
     if why:
         get_run_logger().info("%s: %s", spec.workload, why)
-    return Reconciled(spec.workload, tuple(turns.brought), turns.known.behind, why)
+    return Reconciled(spec.workload, tuple(turns.brought), turns.behind, why)
 
 
 def _turned(turns: _Round, epoch: int) -> tuple[bool, str]:
@@ -124,27 +134,38 @@ def _turned(turns: _Round, epoch: int) -> tuple[bool, str]:
     busy = in_the_way(here.ledger.releases(spec.workload))
     if busy:
         return False, busy
-    drive = Drive(crowned.release_id, epoch)
+    inventory = take_inventory(spec.workload)
+    pins = here.ledger.pins(spec.workload)
+    more = news = False
+    for part in parts(inventory, pins, crowned.release_id):
+        before = standing_of(here.ledger, part.release_id)
+        more |= _brought(turns, Drive(part.release_id, epoch), part, before)
+        news |= turns.known[part.release_id] != before
+    if news:
+        _show(spec.workload, turns.behind)
+    return more, ""
+
+
+def _brought(turns: _Round, drive: Drive, part: Part, before: Standing) -> bool:
+    """Bring the next nodes to the package of their release; return whether there were any."""
+    here, spec = world(), turns.spec
     image = needed(drive.release_id, "package", 0, Image)
     model_bytes = sum(layer.size for layer in image.layers if layer.kind == "model")
     package = Package(image.digest, model_bytes, needs_of(image.annotations))
-    before = standing_of(here.ledger, drive.release_id)
-    inventory = take_inventory(spec.workload)
-    now = standing(spec, package, inventory, before, here.clock.now())
-    _let_go(left_over(_mine(spec, inventory), package), package)
+    now = standing(spec, package, part.inventory, part.known(before), here.clock.now())
+    _let_go(left_over(_mine(spec, part.inventory), package), package)
     size = max(spec.prepull.nodes_at_once, spec.waves.at_once_per_factory)
     nodes = turn(now, turns.had, size)
     if nodes:
-        reports = _bring(drive, spec, package, inventory, nodes)
+        reports = _bring(drive, spec, package, part.inventory, nodes)
         now = after_turn(now, reports, here.clock.now())
         turns.had.update(node for names in nodes.values() for node in names)
         turns.brought += sorted(done(reports))
         _tell(drive, reports)
     if now != before:
         drive.keep(STANDING, 0, now)
-        _show(spec.workload, now)
-    turns.known = now
-    return bool(nodes), ""
+    turns.known[drive.release_id] = now
+    return bool(nodes)
 
 
 def _bring(
@@ -209,7 +230,7 @@ def _mine(spec: Spec, inventory: Inventory) -> list[NodeView]:
 
 
 def _tell(drive: Drive, reports: Sequence[StageReport]) -> None:
-    """Write into the journal of the champion's release what its late nodes did."""
+    """Write into the journal of the release what its late nodes did."""
     nodes = [node for report in reports for node in report.nodes]
     moved = [node for node in nodes if node.fate is not Fate.DEFERRED]
     if moved:
@@ -218,14 +239,14 @@ def _tell(drive: Drive, reports: Sequence[StageReport]) -> None:
     get_run_logger().info("%s", counted(reports))
 
 
-def _show(workload: str, now: Standing) -> None:
+def _show(workload: str, behind: Sequence[Behind]) -> None:
     """Publish who is behind, and why, as a Prefect artifact."""
     rows = [
         {"node": item.node, "factory": item.factory, "state": item.kind, "why": item.reason}
-        for item in now.behind
+        for item in behind
     ]
     create_table_artifact(
         key=f"reconcile-{workload}".lower(),
         table=rows,
-        description=f"{len(rows)} nodes do not serve the champion of {workload}",
+        description=f"{len(rows)} nodes of {workload} do not serve what they should",
     )

@@ -23,6 +23,7 @@ from edgefleet.fleet.stage import (
     of_fate,
     too_many_failed,
 )
+from edgefleet.wiring import world
 from flows.changing import Reports, change_all, change_in_windows
 from flows.looks import current_window
 from flows.soak import end_shadows, judge_wave_step
@@ -144,7 +145,8 @@ def _change_wave(drive: Drive, made: Plan, index: int) -> Reports:
     wave = made.waves[index]
     have = done(drive.recall("pulls", 0, Reports) or ())
     drive.keep("ordered", index, wave.name)
-    changes = [change for change in wave.changes if change.node in have]
+    pins = world().ledger.pins(made.workload)  # since the plan was made, too
+    changes = [change for change in wave.changes if change.node in have and change.node not in pins]
     reports = change_in_windows(drive, wave.name, changes)
     drive.keep("changed", index, reports)
     return reports
@@ -155,6 +157,7 @@ def _close(drive: Drive, made: Plan) -> None:
     views = {view.node: view for view in take_inventory(drive.spec.workload).nodes}
     planned = {change.node for wave in made.waves for change in wave.changes}
     fleet = planned | {out.node for out in made.left_out if out.kind == "deferred"}
+    fleet -= world().ledger.pins(made.workload).keys()
     late = sorted(n for n in fleet if n not in views or not views[n].serves(made.want))
     most = drive.spec.max_deferred
     words = f"{len(fleet) - len(late)} nodes serve {made.want[:19]}"

@@ -13,7 +13,7 @@ from typing import Final
 from prefect import task
 
 from edgefleet.errors import Refused
-from edgefleet.fleet.release import Release
+from edgefleet.fleet.release import Admission, Release
 from edgefleet.fleet.trigger import (
     ADMITTED,
     RELEASE_TAG,
@@ -23,7 +23,7 @@ from edgefleet.fleet.trigger import (
     displaced,
     first_look,
 )
-from edgefleet.ports import Admission, ModelVersion
+from edgefleet.ports import ModelVersion
 from edgefleet.settings import Settings
 from edgefleet.spec import On, Spec, parse_spec
 from edgefleet.wiring import world

@@ -7,27 +7,32 @@ whether a release may start, or act on anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import Table, insert, select, update
+from sqlalchemy import Table, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from edgefleet.adapters.ledger_database import Database
 from edgefleet.adapters.ledger_rows import (
+    among,
     equal,
     find,
     find_fenced,
     lock_workload,
+    pin_row,
     row_of,
     set_lease,
+    to_pin,
     to_release,
     write_line,
+    write_release,
 )
 from edgefleet.adapters.ledger_schema import (
     buckets,
     documents,
     journal,
+    pins,
     releases,
     watches,
     workloads,
@@ -35,8 +40,9 @@ from edgefleet.adapters.ledger_schema import (
 from edgefleet.errors import Conflict, Fenced
 from edgefleet.fleet.drivers import Lease
 from edgefleet.fleet.pacing import Bucket, take
-from edgefleet.fleet.release import Phase, Release, Signal, advance
-from edgefleet.ports import Admission, Entry
+from edgefleet.fleet.pins import Pin
+from edgefleet.fleet.release import Admission, Phase, Release, Signal, advance
+from edgefleet.ports import Entry
 from edgefleet.spec import On
 
 BURST = 1.0
@@ -75,31 +81,7 @@ class SqlLedger:
                 .where(workloads.c.workload == admission.workload)
                 .values(generation=generation)
             )
-            release_id = f"{admission.workload}-{generation}"
-            reason = (
-                f"{admission.model} {admission.version} admitted, asked by {admission.asked_by}"
-            )
-            connection.execute(
-                insert(releases).values(
-                    release_id=release_id,
-                    workload=admission.workload,
-                    fleet=admission.fleet,
-                    generation=generation,
-                    model=admission.model,
-                    version=admission.version,
-                    attempt=admission.attempt,
-                    phase=Phase.QUALIFYING.value,
-                    admitted_at=now,
-                    changed_at=now,
-                    asked_by=admission.asked_by,
-                    epoch=0,
-                    reason=reason,
-                    abort_asked="",
-                    spec=admission.spec,
-                )
-            )
-            write_line(connection, release_id, Phase.QUALIFYING, reason, now)
-            return find(connection, release_id), True
+            return write_release(connection, admission, generation, now), True
 
     def release(self, release_id: str) -> Release:
         """Return a release; Refused when there is none of that id."""
@@ -219,6 +201,28 @@ class SqlLedger:
         lower = (*equal(watches, key), watches.c.past < version)
         with self._database.writing() as connection:
             connection.execute(update(watches).where(*lower).values(past=version))
+
+    # --- pins -------------------------------------------------------------------------------------
+
+    def pin(self, workload: str, nodes: Collection[str], pin: Pin) -> None:
+        """Keep nodes at a release's package from now on; an older pin of theirs is replaced."""
+        self._make_row(workloads, workload=workload)
+        with self._database.writing() as connection:
+            lock_workload(connection, workload)
+            connection.execute(delete(pins).where(*among(workload, nodes)))
+            for node in nodes:
+                connection.execute(insert(pins).values(pin_row(workload, node, pin)))
+
+    def unpin(self, workload: str, nodes: Collection[str]) -> None:
+        """Let nodes follow the champion again; nothing happens to those that do."""
+        with self._database.writing() as connection:
+            connection.execute(delete(pins).where(*among(workload, nodes)))
+
+    def pins(self, workload: str) -> Mapping[str, Pin]:
+        """Return the workload's pins by node."""
+        query = select(pins).where(pins.c.workload == workload).order_by(pins.c.node)
+        with self._database.reading() as connection:
+            return {row["node"]: to_pin(row) for row in connection.execute(query).mappings()}
 
     # --- leases and buckets -----------------------------------------------------------------------
 

@@ -5,14 +5,16 @@ Functions on an open transaction; `SqlLedger` decides which of them make one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, insert, select, update
 
-from edgefleet.adapters.ledger_schema import journal, releases, workloads
+from edgefleet.adapters.ledger_schema import journal, pins, releases, workloads
 from edgefleet.errors import Fenced, Refused
-from edgefleet.fleet.release import Phase, Release
+from edgefleet.fleet.pins import Pin
+from edgefleet.fleet.release import Admission, Phase, Release
 
 
 def equal(table: Table, values: Mapping[str, object]) -> list[ColumnElement[bool]]:
@@ -51,6 +53,29 @@ def to_release(row: RowMapping) -> Release:
     return Release(phase=Phase(row["phase"]), **fields)
 
 
+def write_release(
+    connection: Connection, admission: Admission, generation: int, now: datetime
+) -> Release:
+    """Add an admitted release, and the first line of its journal; return it."""
+    release_id = f"{admission.workload}-{generation}"
+    reason = f"{admission.model} {admission.version} admitted, asked by {admission.asked_by}"
+    connection.execute(
+        insert(releases).values(
+            **asdict(admission),
+            release_id=release_id,
+            generation=generation,
+            phase=Phase.QUALIFYING.value,
+            admitted_at=now,
+            changed_at=now,
+            epoch=0,
+            reason=reason,
+            abort_asked="",
+        )
+    )
+    write_line(connection, release_id, Phase.QUALIFYING, reason, now)
+    return find(connection, release_id)
+
+
 def find_fenced(connection: Connection, release_id: str, epoch: int) -> Release:
     """Return a release whose workload is locked and has no higher epoch than the one given."""
     current = find(connection, release_id)
@@ -82,3 +107,18 @@ def write_line(
     connection.execute(
         insert(journal).values(release_id=release_id, at=now, phase=phase.value, text=text)
     )
+
+
+def among(workload: str, nodes: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a pin is of a workload and of one of the nodes."""
+    return pins.c.workload == workload, pins.c.node.in_(nodes)
+
+
+def pin_row(workload: str, node: str, pin: Pin) -> Mapping[str, object]:
+    """Return the row of a pin."""
+    return {"workload": workload, "node": node, **asdict(pin)}
+
+
+def to_pin(row: RowMapping) -> Pin:
+    """Return a row of `pins` as the domain's value."""
+    return Pin(row["release_id"], row["reason"], row["asked_by"], row["at"])

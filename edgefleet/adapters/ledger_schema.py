@@ -106,6 +106,17 @@ watches = Table(
     Column("past", Integer, nullable=False),
 )
 
+pins = Table(
+    "pins",
+    metadata,
+    Column("workload", String(63), primary_key=True),
+    Column("node", String(255), primary_key=True),
+    Column("release_id", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("asked_by", String(255), nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
 documents = Table(
     "documents",
     metadata,

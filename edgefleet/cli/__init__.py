@@ -19,6 +19,7 @@ from edgefleet.cli import (
     registration,
     rehearsal,
     releases,
+    rollbacks,
     rulings,
 )
 
@@ -36,6 +37,7 @@ for part in (
     releases,
     nodes,
     rulings,
+    rollbacks,
     bridge,
     proxy,
     rehearsal,

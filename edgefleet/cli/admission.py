@@ -8,9 +8,11 @@ import yaml
 
 from edgefleet import wiring
 from edgefleet.errors import Refused
-from edgefleet.fleet.release import Release
-from edgefleet.ports import Admission
+from edgefleet.fleet.attempts import base_attempt
+from edgefleet.fleet.release import Admission, Release
+from edgefleet.settings import Settings
 from edgefleet.spec import Spec
+from tasks.records import crowned_by
 
 _ASKED_BY_CHARS: Final = 255
 """As many as the ledger keeps."""
@@ -35,6 +37,41 @@ def refuse_frozen(spec: Spec) -> None:
     if frozen:
         remedy = f"Wait until {frozen.last} is over, or say why it cannot: --urgent REASON"
         raise Refused(f"workload {spec.workload}", str(frozen), remedy)
+
+
+def refuse_unregistered(settings: Settings, spec: Spec, version: str) -> None:
+    """Refuse a version that the registry of models does not know.
+
+    Raises:
+        Refused: it is none of those that are named.
+    """
+    known = {found.version for found in wiring.models(settings).versions(spec.model)}
+    if version not in known:
+        listed = ", ".join(sorted(known, key=int)) or "none"
+        remedy = "Register it with `edgefleet register`"
+        raise Refused(
+            f"{spec.model} version {version}", f"not registered (known: {listed})", remedy
+        )
+
+
+def base_release(spec: Spec, asked_by: str) -> Release:
+    """Admit a release of the champion's model on the base image that is current now.
+
+    Nodes start a second server for it: one that takes a model in place keeps its old base.
+
+    Raises:
+        Refused: the workload has no champion.
+    """
+    champion = crowned_by(spec.workload)
+    if champion is None:
+        problem = "no release of it has ended as released yet: there is no model to bring again"
+        raise Refused(f"workload {spec.workload}", problem, "Release a version")
+    waves = spec.waves.model_copy(update={"update": "surge"})
+    surging = spec.model_copy(update={"waves": waves, "model": champion.model})
+    text = yaml.safe_dump(surging.model_dump(mode="json"))
+    releases = wiring.world().ledger.releases(spec.workload)
+    attempt = base_attempt(champion.release_id, releases)
+    return admitted(surging, text, champion.version, f"{asked_by}, base only", attempt)[0]
 
 
 def urgent_release(spec: Spec, version: str, reason: str, attempt: str) -> Release:

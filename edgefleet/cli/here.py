@@ -45,7 +45,19 @@ def looked_around(workload: str) -> Inventory:
     Raises:
         Refused: there are such, and no server of Prefect's.
     """
+    with looking_around():
+        return look_around(workload)
+
+
+@contextmanager
+def looking_around() -> Iterator[None]:
+    """Let looks at factories with workers of their own go through Prefect; the others need none.
+
+    Raises:
+        Refused: there are such, and no server of Prefect's.
+    """
     if not wiring.world().workers:
-        return look_around(workload)
+        yield
+        return
     with home_prefect(Settings()):
-        return look_around(workload)
+        yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -13,18 +13,19 @@ from edgefleet import wiring
 from edgefleet.cli.here import home_prefect, looked_around
 from edgefleet.cli.output import Json, say, told
 from edgefleet.errors import Refused
-from edgefleet.fleet.inventory import NodeView
+from edgefleet.fleet.inventory import Inventory, NodeView
+from edgefleet.fleet.pins import Pin
 from edgefleet.fleet.plan import Plan
-from edgefleet.fleet.reconcile import Behind
+from edgefleet.fleet.reconcile import Behind, parts
 from edgefleet.fleet.release import Release
 from edgefleet.fleet.stage import StageReport
-from edgefleet.fleet.summary import Why, explain
-from edgefleet.ports import Ledger
+from edgefleet.fleet.summary import Why, explain, kept_back
+from edgefleet.ports import Image, Ledger
 from edgefleet.settings import Settings
 from edgefleet.spec import load_spec
 from flows.reconcile import Reconciled
 from flows.reconcile import reconcile as pass_of
-from tasks.records import crowned, latest, standing_of
+from tasks.records import crowned, latest, needed, standing_of
 
 
 def join(app: typer.Typer) -> None:
@@ -45,14 +46,18 @@ def reconcile(*, as_json: bool = Json) -> None:
 
 
 def known_behind(ledger: Ledger, workload: str) -> tuple[Behind, ...]:
-    """Return which nodes do not serve the champion, as reconcile last saw them."""
+    """Return which nodes do not serve what they should, as reconcile last saw them."""
     champion = crowned(ledger.releases(workload))
-    return standing_of(ledger, champion.release_id).behind if champion else ()
+    if champion is None:
+        return ()
+    found = parts(Inventory(()), ledger.pins(workload), champion.release_id)
+    known = (part.known(standing_of(ledger, part.release_id)).behind for part in found)
+    return tuple(sorted((item for items in known for item in items), key=lambda item: item.node))
 
 
 def behind_table(workload: str, items: Sequence[Behind]) -> Table:
-    """Draw the nodes that do not serve the champion, with the reasons."""
-    table = Table(title=f"{workload}: {len(items)} nodes do not serve the champion")
+    """Draw the nodes that do not serve what they should, with the reasons."""
+    table = Table(title=f"{workload}: {len(items)} nodes do not serve what they should")
     for column in ("node", "factory", "state", "why"):
         table.add_column(column)
     for item in items:
@@ -60,8 +65,19 @@ def behind_table(workload: str, items: Sequence[Behind]) -> Table:
     return table
 
 
+def pins_table(workload: str, pins: Mapping[str, Pin]) -> Table:
+    """Draw the pinned nodes, and who pinned them why."""
+    table = Table(title=f"{workload}: {len(pins)} nodes pinned")
+    for column in ("node", "release", "by", "since", "why"):
+        table.add_column(column)
+    for node, pin in pins.items():
+        since = f"{pin.at:%Y-%m-%d %H:%M}"
+        table.add_row(node, pin.release_id, pin.asked_by, since, pin.reason)
+    return table
+
+
 def _passed(found: Reconciled) -> Group:
-    brought = f"{len(found.brought)} nodes brought to the champion"
+    brought = f"{len(found.brought)} nodes brought along"
     if found.brought:
         brought += f": {', '.join(found.brought)}"
     line = f"[bold]{found.workload}[/bold]: {found.untouched or brought}"
@@ -91,7 +107,12 @@ def _explained(node: str) -> list[Why]:
         ]
         last = next(iter(here.ledger.releases(spec.workload)), None)
         behind = {item.node: item for item in known_behind(here.ledger, spec.workload)}
-        answers += [_answer(view, spec.workload, last, behind.get(node)) for view in views]
+        found = [_answer(view, spec.workload, last, behind.get(node)) for view in views]
+        pin = here.ledger.pins(spec.workload).get(node)
+        if pin:
+            want = needed(pin.release_id, "package", 0, Image).digest
+            found = [kept_back(answer, pin, want) for answer in found]
+        answers += found
     if not answers:
         raise Refused(node, "no node of that name in any workload", "Name one of the fleet's file")
     return answers

@@ -12,10 +12,16 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from edgefleet import wiring
-from edgefleet.cli.admission import admitted, refuse_frozen, urgent_release
+from edgefleet.cli.admission import (
+    admitted,
+    base_release,
+    refuse_frozen,
+    refuse_unregistered,
+    urgent_release,
+)
 from edgefleet.cli.following import followed, journal_line
 from edgefleet.cli.here import home_prefect, looked_around
-from edgefleet.cli.nodes import behind_table, known_behind
+from edgefleet.cli.nodes import behind_table, known_behind, pins_table
 from edgefleet.cli.output import ENDED_OTHERWISE, Json, say, told
 from edgefleet.errors import EdgefleetError, Refused
 from edgefleet.fleet.plan_text import plan_table
@@ -46,7 +52,7 @@ def spec_file(settings: Settings, workload: str) -> Path:
 
 def release(
     workload: Workload,
-    version: Annotated[str, typer.Option(help="The registered version.")],
+    version: Annotated[str, typer.Option(help="The registered version.")] = "",
     *,
     again: Annotated[str, typer.Option(help="Release a version once more; say why.")] = "",
     urgent: Annotated[
@@ -55,6 +61,9 @@ def release(
             help="Also during a freeze, and judged after gates.urgent_min_windows; say why."
         ),
     ] = "",
+    base_only: Annotated[
+        bool, typer.Option("--base-only", help="The champion's model on the current base image.")
+    ] = False,
     wait: Annotated[bool, typer.Option(help="Follow it until it ends.")] = False,
     as_json: bool = Json,
 ) -> None:
@@ -63,20 +72,21 @@ def release(
         settings = Settings()
         file = spec_file(settings, workload)
         spec = load_spec(file)
-        known = {found.version for found in wiring.models(settings).versions(spec.model)}
-        if version not in known:
-            listed = ", ".join(sorted(known, key=int)) or "none"
-            raise Refused(
-                f"{spec.model} version {version}",
-                f"not registered (known: {listed})",
-                "Register it with `edgefleet register`",
-            )
-        text = file.read_text(encoding="utf-8")
+        if base_only == bool(version) or (base_only and (again or urgent)):
+            problem = "needs a --version, or --base-only with neither --again nor --urgent"
+            raise Refused(f"release of {workload}", problem, "Name one of them")
+        if version:
+            refuse_unregistered(settings, spec, version)
         if urgent:
             made = urgent_release(spec, version, urgent, again)
         else:
             refuse_frozen(spec)
-            made, _ = admitted(spec, text, version, "command line", again)
+            text = file.read_text(encoding="utf-8")
+            made = (
+                base_release(spec, "command line")
+                if base_only
+                else admitted(spec, text, version, "command line", again)[0]
+            )
         with home_prefect(settings):
             start_missing()
             if wait:
@@ -95,6 +105,7 @@ def status(*, as_json: bool = Json) -> None:
         counts, trouble = _counted(settings, ledger)
         behind = {spec: known_behind(ledger, spec) for spec in {row.workload for row in counts}}
         late = {workload: items for workload, items in behind.items() if items}
+        pins = {spec: held for spec in behind if (held := ledger.pins(spec))}
         waits = {
             one.release_id: ledger.journal(one.release_id)[-1].text for one in found if one.live
         }
@@ -104,6 +115,7 @@ def status(*, as_json: bool = Json) -> None:
                 "now": waits,
                 "factories": counts,
                 "behind": late,
+                "pins": pins,
                 "trouble": trouble,
             },
             as_json=as_json,
@@ -111,6 +123,7 @@ def status(*, as_json: bool = Json) -> None:
                 _releases_table(found, waits),
                 _factories_table(counts),
                 *(behind_table(workload, items) for workload, items in late.items()),
+                *(pins_table(workload, held) for workload, held in pins.items()),
                 trouble,
             ),
         )

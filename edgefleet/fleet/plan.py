@@ -21,10 +21,12 @@ from edgefleet.errors import Refused
 from edgefleet.fleet.cohorts import canary_size, order
 from edgefleet.fleet.inventory import Change, Inventory, NodeView
 from edgefleet.fleet.needs import Package, for_two, lacking
+from edgefleet.fleet.pins import Pin
 from edgefleet.fleet.release import Release
 from edgefleet.spec import Spec
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_NO_PINS: Final[Mapping[str, Pin]] = {}
 _DISK_MARGIN: Final = 1.2
 _MOST_MOVED: Final = 0.1
 """Share of the planned nodes that may look different before a plan is out of date."""
@@ -36,7 +38,7 @@ class LeftOut:
 
     node: str
     factory: str
-    kind: Literal["deferred", "excluded", "current"]
+    kind: Literal["deferred", "excluded", "current", "pinned"]
     reason: str
 
 
@@ -84,8 +86,9 @@ def make_plan(
     package: Package,
     champion: Digest | None,
     now: datetime,
+    pins: Mapping[str, Pin] = _NO_PINS,
 ) -> Plan:
-    """Return the plan.
+    """Return the plan; a pinned node is left out of it, as canary and as control too.
 
     Raises:
         Refused: nothing matches the selector, too many nodes are deferred, too few are left for a
@@ -100,7 +103,9 @@ def make_plan(
             "Correct the spec's selector or label the nodes",
         )
     want, swap = package.digest, swaps_for(spec, package)
-    reasons = {view.node: left_out_of(view, package, swap=swap) for view in matching}
+    reasons = {
+        view.node: _pinned(view, pins) or left_out_of(view, package, swap=swap) for view in matching
+    }
     left_out = tuple(reason for reason in reasons.values() if reason)
     eligible = tuple(view for view in matching if reasons[view.node] is None)
     _few_deferred(spec, matching, left_out, inventory.silent)
@@ -176,6 +181,12 @@ def left_out_of(view: NodeView, package: Package, *, swap: bool) -> LeftOut | No
         reason = f"no room for the new server beside the old one: {no_room}"
         return LeftOut(view.node, view.factory, "excluded", reason)
     return None
+
+
+def _pinned(view: NodeView, pins: Mapping[str, Pin]) -> LeftOut | None:
+    if view.node not in pins:
+        return None
+    return LeftOut(view.node, view.factory, "pinned", pins[view.node].in_words)
 
 
 def _unseen(silent: Mapping[str, str]) -> tuple[LeftOut, ...]:

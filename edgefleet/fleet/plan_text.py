@@ -49,6 +49,8 @@ def plan_table(plan: Plan) -> str:
     if plan.first:
         lines += ["", _FIRST]
     if plan.left_out:
-        lines += ["", "Left out:", ""]
+        kinds = Counter(out.kind for out in plan.left_out)
+        counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        lines += ["", f"Left out: {counted}.", ""]
         lines += [f"- {o.node} ({o.factory}), {o.kind}: {o.reason}" for o in plan.left_out]
     return "\n".join(lines)

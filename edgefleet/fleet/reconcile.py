@@ -2,7 +2,8 @@
 
 A node is due when it could serve the champion and does not, however that came about: it was away,
 is new, was made anew, or somebody else changed it. One that fails is tried again, later each time;
-what was tried counts for one champion only.
+what was tried counts for one champion only. To a pinned node its pin is what the champion is to the
+others: `parts` gives each release the nodes that should serve its package.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final, Literal
 from edgefleet.fleet.inventory import Inventory, NodeView, PullState
 from edgefleet.fleet.maintenance import opens_at
 from edgefleet.fleet.needs import Package
+from edgefleet.fleet.pins import Pin, wanted_by
 from edgefleet.fleet.plan import left_out_of, swaps_for
 from edgefleet.fleet.release import TOUCHED, Phase, Release
 from edgefleet.fleet.stage import Fate, NodeReport, StageReport, of_fate
@@ -56,6 +58,40 @@ class Standing:
 
     behind: tuple[Behind, ...] = ()
     tried: Mapping[str, Tried] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The nodes of a workload that should serve one release's package."""
+
+    release_id: str
+    inventory: Inventory
+    """What can be seen of them, and which factories are silent."""
+    pins: Mapping[str, Pin]
+    """All of the workload's."""
+    champion: str
+    """The release whose package is wanted where there is no pin."""
+
+    def known(self, before: Standing) -> Standing:
+        """Return what of an earlier standing is about these nodes."""
+        behind = tuple(item for item in before.behind if self._holds(item.node))
+        tried = {node: past for node, past in before.tried.items() if self._holds(node)}
+        return Standing(behind, tried)
+
+    def _holds(self, node: str) -> bool:
+        return wanted_by(node, self.pins, self.champion) == self.release_id
+
+
+def parts(inventory: Inventory, pins: Mapping[str, Pin], champion: str) -> tuple[Part, ...]:
+    """Return a workload's nodes by the release whose package each should serve."""
+    views: dict[str, list[NodeView]] = {champion: []}
+    views |= {pin.release_id: [] for pin in pins.values()}
+    for view in inventory.nodes:
+        views[wanted_by(view.node, pins, champion)].append(view)
+    return tuple(
+        Part(release_id, Inventory(tuple(mine), inventory.silent), pins, champion)
+        for release_id, mine in views.items()
+    )
 
 
 def in_the_way(releases: Iterable[Release]) -> str:
@@ -149,8 +185,11 @@ def _behind(
 ) -> Behind | None:
     out = left_out_of(view, package, swap=swap)
     if out:
-        kind = out.kind
-        return None if kind == "current" else Behind(view.node, view.factory, kind, out.reason)
+        match out.kind:
+            case "deferred" | "excluded" as kind:
+                return Behind(view.node, view.factory, kind, out.reason)
+            case _:
+                return None
     if opening:
         reason = f"its maintenance window opens at {opening:%Y-%m-%d %H:%M} UTC"
         return Behind(view.node, view.factory, "closed", reason)

@@ -108,6 +108,21 @@ def advance(phase: Phase, signal: Signal) -> Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """A request for a release, from whichever door it came through."""
+
+    workload: str
+    fleet: str
+    model: str
+    version: str
+    asked_by: str
+    spec: str
+    """The spec's text, frozen from now on."""
+    attempt: str = ""
+    """Empty for a registration, which is released once; else names a deliberate repetition."""
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """One attempt to bring one package to one fleet for one workload, as the ledger holds it."""
 
@@ -129,6 +144,8 @@ class Release:
     """Why it is in its phase, in words."""
     abort_asked: str = ""
     """Who asked for an abort and why; empty: nobody did. The driver acts on it at its next step."""
+    attempt: str = ""
+    """As admitted; names what it carries, if that is no registration (see `attempts`)."""
 
     @property
     def live(self) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.inventory import NodeView
+from edgefleet.fleet.pins import Pin
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.reconcile import Behind
 from edgefleet.fleet.release import ENDS, Phase, Release
@@ -99,6 +100,11 @@ def explain(
         wants,
         tuple(lines) or ("nothing stands in its way",),
     )
+
+
+def kept_back(why: Why, pin: Pin, want: Digest) -> Why:
+    """Return the same of a pinned node: its pin comes first, whatever a release wants."""
+    return replace(why, wants=want, explanation=(pin.in_words, *why.explanation))
 
 
 def _from_plan(node: str, release: Release, plan: Plan) -> list[str]:

@@ -16,8 +16,9 @@ from edgefleet.adapters.ledger import SqlLedger
 from edgefleet.adapters.memory.kill import watched
 from edgefleet.errors import Conflict, Fenced, Refused, Unreachable
 from edgefleet.fleet.drivers import Lease
-from edgefleet.fleet.release import NEXT, Phase, Release, Signal
-from edgefleet.ports import Admission, Ledger
+from edgefleet.fleet.pins import Pin
+from edgefleet.fleet.release import NEXT, Admission, Phase, Release, Signal
+from edgefleet.ports import Ledger
 from tests.postgres import Postgres
 
 NOW = datetime(2026, 1, 5, 6, tzinfo=UTC)
@@ -385,6 +386,43 @@ def test_writers_wait_for_each_other_and_lose_nothing(crowd: Executor, url: str)
         for release_id, _ in answers:
             assert len(ledger.all(release_id, "evidence")) == 10
             assert len(ledger.journal(release_id)) == 11
+
+
+# --- pins -----------------------------------------------------------------------------------------
+
+
+def pinned(release_id: str = "defects-1", reason: str = "the old camera") -> Pin:
+    return Pin(release_id, reason, "Ada", NOW)
+
+
+def test_a_node_is_pinned_pinned_anew_and_let_go(ledger: Ledger) -> None:
+    assert ledger.pins("defects") == {}
+    ledger.pin("defects", ("n1", "n2"), pinned())
+    ledger.pin("defects", ("n2",), pinned("defects-3", "a wish"))
+    assert ledger.pins("defects") == {"n1": pinned(), "n2": pinned("defects-3", "a wish")}
+    ledger.unpin("defects", ("n1", "never pinned"))
+    assert ledger.pins("defects") == {"n2": pinned("defects-3", "a wish")}
+
+
+def test_pins_are_of_one_workload(ledger: Ledger) -> None:
+    ledger.pin("defects", ("n1",), pinned())
+    ledger.pin("vibration", ("n1",), pinned("vibration-2"))
+    ledger.unpin("vibration", ("n1",))
+    assert ledger.pins("vibration") == {}
+    assert ledger.pins("defects") == {"n1": pinned()}
+
+
+def pin_once(url: str, number: int) -> tuple[str, bool]:
+    with closing(SqlLedger(url)) as ledger:
+        ledger.pin("defects", ("n1", "n2"), pinned(f"defects-{number}"))
+    return "", True
+
+
+def test_of_eight_pins_of_the_same_nodes_one_stays(crowd: Executor, url: str) -> None:
+    all_at_once(crowd, pin_once, url, 8)
+    with closing(SqlLedger(url)) as ledger:
+        kept = ledger.pins("defects")
+    assert kept["n1"] == kept["n2"]
 
 
 # --- the file, and what it stands on --------------------------------------------------------------

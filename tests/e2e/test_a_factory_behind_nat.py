@@ -33,11 +33,10 @@ from edgefleet.documents import decode
 from edgefleet.fleet.inventory import Change, NodeView
 from edgefleet.fleet.order import Answer, ChangeNodes, Errand, Look
 from edgefleet.fleet.plan import Plan
-from edgefleet.fleet.release import Phase
+from edgefleet.fleet.release import Admission, Phase
 from edgefleet.fleet.stage import Fate
 from edgefleet.model.dsse import seal
 from edgefleet.model.signature import KEY_FILE, make_key
-from edgefleet.ports import Admission
 from edgefleet.settings import Settings
 from edgefleet.spec import load_spec
 from edgefleet.wiring import Worker, World, installed

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from edgefleet.edge.contract import Digest, Needs
 from edgefleet.fleet.inventory import Inventory, NodeView, Serving
 from edgefleet.fleet.needs import Package
+from edgefleet.fleet.pins import Pin
 from edgefleet.fleet.plan import Plan, make_plan
 from edgefleet.fleet.release import Phase, Release
 from edgefleet.spec import Spec
@@ -64,11 +67,21 @@ def release(generation: int = 2) -> Release:
     )
 
 
-def plan(inventory: Inventory, *, champion: Digest | None = WAS, **changes: object) -> Plan:
+def plan(
+    inventory: Inventory,
+    *,
+    champion: Digest | None = WAS,
+    pins: Mapping[str, Pin] = MappingProxyType({}),
+    **changes: object,
+) -> Plan:
     """Return the plan of a three-megabyte model."""
-    return make_plan(
-        spec(**changes), release(), inventory, Package(WANT, 3_000_000, Needs()), champion, NOW
-    )
+    package = Package(WANT, 3_000_000, Needs())
+    return make_plan(spec(**changes), release(), inventory, package, champion, NOW, pins)
+
+
+def pin(release_id: str = "inspect-1") -> Pin:
+    """Return a pin to a release's package."""
+    return Pin(release_id, "the old camera", "Ada", NOW)
 
 
 def offline(node: NodeView) -> NodeView:

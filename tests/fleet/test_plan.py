@@ -15,7 +15,7 @@ from edgefleet.fleet.cohorts import order
 from edgefleet.fleet.inventory import Inventory
 from edgefleet.fleet.needs import Package
 from edgefleet.fleet.plan import Plan, make_plan, outdated, plan_hash
-from tests.fleet.fleets import NOW, WANT, WAS, fleet, offline, plan, release, spec, view
+from tests.fleet.fleets import NOW, WANT, WAS, fleet, offline, pin, plan, release, spec, view
 
 
 def names(made: Plan) -> dict[str, int]:
@@ -72,6 +72,20 @@ def test_nodes_out_of_reach_are_deferred_and_those_that_serve_it_are_current() -
             "no room for the new server beside the old one: 3 MB of memory free, 256 needed",
         ),
     }
+
+
+@given(st.sets(st.integers(0, 39), max_size=30), st.sets(st.integers(0, 39), max_size=3))
+def test_a_pinned_node_is_in_no_wave_and_no_deferred_one(kept: set[int], away: set[int]) -> None:
+    changed = {f"n{i:02d}": offline(view(f"n{i:02d}", f"f{i % 4}")) for i in away}
+    pins = {f"n{i:02d}": pin() for i in kept}
+    made = plan(fleet(40, changed), pins=pins)
+    left = {out.node: (out.kind, out.reason) for out in made.left_out}
+    told = "pinned to inspect-1 by Ada on 2026-01-01 12:00 UTC: the old camera"
+    assert {node: out for node, out in left.items() if node in pins} == dict.fromkeys(
+        pins, ("pinned", told)
+    )
+    assert left.keys() == pins.keys() | changed.keys()
+    assert not pins.keys() & {*made.eligible, *(c.node for w in made.waves for c in w.changes)}
 
 
 DEVICE = "nvidia.com/gpu"

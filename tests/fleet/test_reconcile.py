@@ -13,19 +13,21 @@ from edgefleet.fleet.needs import Package
 from edgefleet.fleet.reconcile import (
     DAY,
     MOST_TRIES,
+    Behind,
     Standing,
     Tried,
     after_turn,
     in_the_way,
     left_over,
     next_try,
+    parts,
     standing,
     turn,
 )
 from edgefleet.fleet.release import ENDS, Phase
 from edgefleet.fleet.stage import Fate, NodeReport, StageReport
 from edgefleet.spec import Spec
-from tests.fleet.fleets import NOW, WANT, WAS, fleet, release, spec, view
+from tests.fleet.fleets import NOW, WANT, WAS, fleet, pin, release, spec, view
 
 PACKAGE = Package(WANT, 1_000_000, Needs(memory_mb=100, cpu_millis=100))
 NIGHTS = [{"factories": ["f1"], "opens": "22:00", "closes": "05:00"}]
@@ -142,3 +144,19 @@ def test_a_release_that_may_touch_nodes_has_them_for_itself() -> None:
     queued = replace(release(3), phase=Phase.QUALIFYING)
     rolling = replace(release(2), phase=Phase.ROLLING)
     assert "inspect-2 is rolling" in in_the_way([queued, rolling])
+
+
+def test_each_node_is_one_release_s_to_bring_along_and_so_is_what_is_known_of_it() -> None:
+    pins = {"n01": pin(), "n02": pin("inspect-2"), "gone": pin()}
+    inventory = replace(fleet(4), silent={"f9": "down"})
+    found = {part.release_id: part for part in parts(inventory, pins, "inspect-2")}
+    nodes = {name: [v.node for v in part.inventory.nodes] for name, part in found.items()}
+    assert nodes == {"inspect-2": ["n00", "n02", "n03"], "inspect-1": ["n01"]}
+    assert {str(part.inventory.silent) for part in found.values()} == {"{'f9': 'down'}"}
+    known = Standing(
+        tuple(Behind(node, "f0", "due", "") for node in ("n01", "n02", "n77", "gone")),
+        {"n01": Tried((NOW,), "no"), "n77": Tried((NOW,), "no")},
+    )
+    ours, theirs = (found[name].known(known) for name in ("inspect-1", "inspect-2"))
+    assert ([item.node for item in ours.behind], [*ours.tried]) == (["n01", "gone"], ["n01"])
+    assert ([item.node for item in theirs.behind], [*theirs.tried]) == (["n02", "n77"], ["n77"])

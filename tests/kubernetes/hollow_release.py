@@ -29,10 +29,9 @@ from edgefleet.adapters.scrape import Scrape
 from edgefleet.cli.own_prefect import own_prefect
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.inventory import NodeView
-from edgefleet.fleet.release import Phase, Release, Signal
+from edgefleet.fleet.release import Admission, Phase, Release, Signal
 from edgefleet.model.miniature import write_miniature
 from edgefleet.model.signature import TRUST_FOLDER, make_key, public_keys
-from edgefleet.ports import Admission
 from edgefleet.report.gather import ReleaseStory, gather
 from edgefleet.spec import Spec, parse_spec
 from edgefleet.wiring import WallClock, World, installed

@@ -26,11 +26,10 @@ from edgefleet.edge.contract import Digest
 from edgefleet.fleet.finding import Outcome
 from edgefleet.fleet.inventory import NodeView
 from edgefleet.fleet.manifest_names import WORKLOAD
-from edgefleet.fleet.release import Phase, Release
+from edgefleet.fleet.release import Admission, Phase, Release
 from edgefleet.model.signature import make_key
 from edgefleet.plant.config import PlantConfig
 from edgefleet.plant.record import Bucket, PlantRecord, read
-from edgefleet.ports import Admission
 from edgefleet.report.gather import ReleaseStory, gather
 from edgefleet.settings import Settings
 from edgefleet.spec import Quantization, Spec, parse_spec

@@ -17,14 +17,14 @@ from edgefleet.fleet.inventory import Inventory, NodeView, Serving
 from edgefleet.fleet.needs import Package
 from edgefleet.fleet.plan import Plan, make_plan, plan_hash
 from edgefleet.fleet.preflight import preflight
-from edgefleet.fleet.release import Phase, Release, Signal
+from edgefleet.fleet.release import Admission, Phase, Release, Signal
 from edgefleet.fleet.slices import Slice
 from edgefleet.fleet.stage import Fate, NodeReport, StageReport
 from edgefleet.model.evaluate import Drop, Race
 from edgefleet.model.qualify import Comparison, Qualification
 from edgefleet.model.search import Suspect, Try
 from edgefleet.plant.record import Bucket, Cutover, PlantRecord, log_path, read
-from edgefleet.ports import Admission, Image, Layer
+from edgefleet.ports import Image, Layer
 from edgefleet.report.gather import gather
 from edgefleet.report.page import Check, Report, StoryResult
 from edgefleet.spec import Spec, parse_spec

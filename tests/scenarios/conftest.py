@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from edgefleet.cli.own_prefect import own_prefect
@@ -31,6 +32,7 @@ gates:
 """
 
 Build = Callable[..., Stage]
+Written = Callable[[Stage], None]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -74,6 +76,19 @@ def build(champions: Callable[[int, str], Copy], tmp_path: Path) -> Iterator[Bui
             return made
 
         yield make
+
+
+@pytest.fixture
+def written(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Written:
+    """Given the folder of spec files, as an operator has it: how a stage's spec gets there."""
+    folder = tmp_path_factory.mktemp("specs")
+    monkeypatch.setenv("EDGEFLEET_SPECS", str(folder))
+
+    def write(made: Stage) -> None:
+        text = yaml.safe_dump(made.spec.model_dump(mode="json"))
+        (folder / f"{made.spec.workload}.yaml").write_text(text)
+
+    return write
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-import yaml
 
 from edgefleet.adapters.memory.faults import parse_fault
 from edgefleet.adapters.memory.kill import watched
@@ -19,22 +17,18 @@ from edgefleet.wiring import installed
 from flows.reconcile import Reconciled, reconcile
 from flows.release import release
 from tasks.records import champion_of
-from tests.scenarios.conftest import SPEC, Build
+from tests.scenarios.conftest import SPEC, Build, Written
 from tests.scenarios.stories import changed, ended, package, serving, worse
 
 Pass = Callable[[Stage], Reconciled]
 
 
 @pytest.fixture
-def passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pass:
+def passed(written: Written) -> Pass:
     """Given a spec file, as an operator has it: one pass of reconcile over it."""
 
     def once(made: Stage) -> Reconciled:
-        folder = tmp_path / "specs"
-        folder.mkdir(exist_ok=True)
-        text = yaml.safe_dump(made.spec.model_dump(mode="json"))
-        (folder / f"{made.spec.workload}.yaml").write_text(text)
-        monkeypatch.setenv("EDGEFLEET_SPECS", str(folder))
+        written(made)
         (found,) = reconcile()
         return found
 

@@ -13,10 +13,9 @@ from prefect.client.schemas.objects import State
 
 from edgefleet.adapters.memory.kill import watched
 from edgefleet.errors import Unreachable
-from edgefleet.fleet.release import Phase, Release, Signal
+from edgefleet.fleet.release import Admission, Phase, Release, Signal
 from edgefleet.fleet.trigger import ADMITTED, CANDIDATE, RELEASE_TAG, REQUESTED, SUPERSEDED
 from edgefleet.model.miniature import write_miniature
-from edgefleet.ports import Admission
 from edgefleet.rehearsal import stage
 from edgefleet.spec import parse_spec
 from edgefleet.wiring import World, installed

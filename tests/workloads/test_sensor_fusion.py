@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from edgefleet.edge.contract import CARD_FILE, Card
-from edgefleet.fleet.release import Phase
+from edgefleet.fleet.release import Admission, Phase
 from edgefleet.model.qualify import Qualification
 from edgefleet.model.shuttle import LABELS, MODEL
-from edgefleet.ports import Admission, Image
+from edgefleet.ports import Image
 from edgefleet.rehearsal import stage
 from edgefleet.spec import Spec, load_spec
 from edgefleet.wiring import World, installed

@@ -20,10 +20,12 @@ class MemoryImages:
         self._blobs: dict[Digest, bytes] = {}
         self._tags: dict[str, Digest] = {}
         self._lock = threading.Lock()
+        self.base: oci.Base | None = None
+        """What packages are built on; None: the edge server's own sources."""
 
     def push(self, package: Path, tag: str) -> Digest:
         """Store the image of a package and point a tag at it; Refused when it is not whole."""
-        image = oci.build(package, oci.source_base())
+        image = oci.build(package, self.base or oci.source_base())
         with self._lock:
             self._blobs.update(image.blobs)
             self._tags[tag] = image.digest

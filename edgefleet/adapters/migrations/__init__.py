@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from edgefleet.errors import Refused
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest revision, so that a database that has it costs one query and no import of alembic."""
 FIRST: Final = "0001"
 _REMEDY: Final = "Run the edgefleet that wrote it, or a newer one"
