@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from edgefleet.adapters.ledger import SqlLedger
 from edgefleet.adapters.memory.clock import MemoryClock
 from edgefleet.adapters.memory.faults import Fault
@@ -26,6 +24,7 @@ from edgefleet.model.miniature import write_miniature
 from edgefleet.model.signature import make_key
 from edgefleet.spec import Approval, Spec
 from edgefleet.wiring import World
+from edgefleet.written import written
 
 _UNPACED: Final = 10_000
 """Nodes at once: as many as a memory world has."""
@@ -54,7 +53,7 @@ class Stage:
             model=spec.model,
             version=version,
             asked_by="rehearsal",
-            spec=yaml.safe_dump(spec.model_dump(mode="json")),
+            spec=written(spec),
         )
         return self.world.ledger.admit(admission, self.world.clock.now())[0].release_id
 

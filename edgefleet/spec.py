@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -142,6 +142,9 @@ class Floors(Part):
     """Largest share of failed requests."""
 
 
+G = TypeVar("G", AccuracyGate, LatencyGate, ErrorGate)
+
+
 class Gates(Part):
     """What the evidence must show, at which error rates."""
 
@@ -195,8 +198,9 @@ class Gates(Part):
 class Guard(Part):
     """What watches over a champion once it is released (docs/guard.md); margins are the gates'."""
 
-    action: Literal["propose", "off"] = "propose"
-    """`propose` tells people what was found and what they can do; `off` watches nothing."""
+    action: Literal["propose", "perform", "off"] = "propose"
+    """`propose` tells people what was found and what they can do; `perform` goes back by itself
+    where the model is to blame, and tells them; `off` watches nothing."""
     shadow_days: Annotated[float, Field(ge=0)] = 7
     """Days after the release for which the model before it answers a sample of the requests again,
     so that a loss of the model can be told from what happens to its surroundings."""
@@ -208,6 +212,12 @@ class Guard(Part):
     learn_windows: Annotated[int, Field(ge=1)] = 1440
     """Windows of each node, those of its release among them, from which is learnt what is usual
     there. A loss that comes within them is partly taken for usual."""
+
+
+def _wider(gate: G, **margins: float) -> G:
+    """Return a gate with margins that are at least so wide."""
+    own = {name: max(margin, getattr(gate, name)) for name, margin in margins.items()}
+    return gate.model_copy(update=own)
 
 
 class Spec(Part):
@@ -247,6 +257,23 @@ class Spec(Part):
         fewest = min(self.gates.min_windows, self.gates.urgent_min_windows)
         gates = self.gates.model_copy(update={"min_windows": fewest})
         return self.model_copy(update={"gates": gates})
+
+    def going_back(self) -> Spec:
+        """Return the spec of a release that goes back because somebody said so.
+
+        Nobody is asked again, and it is judged for gross failure only: whoever goes back has a
+        reason that the gates do not know, and the earlier package is known.
+        """
+        gates, short = self.gates, self.urgent().gates.min_windows
+        wide = {
+            "min_windows": short,
+            "accuracy": _wider(gates.accuracy, margin_pt=20.0),
+            "latency": _wider(gates.latency, margin_pct=200.0),
+            "errors": _wider(gates.errors, margin_pt=5.0),
+        }
+        said = self.approval.model_copy(update={"before_rollout": "auto", "before_fleet": "auto"})
+        update = {"gates": gates.model_copy(update=wide), "approval": said}
+        return self.model_copy(update=update)
 
     def frozen(self, day: date) -> Freeze | None:
         """Return the freeze that a day (of UTC) belongs to, None if it belongs to none."""

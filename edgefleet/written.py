@@ -34,6 +34,11 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def written(part: Part) -> str:
+    """Return it as YAML, every field with its value: what `parse` reads again."""
+    return yaml.safe_dump(part.model_dump(mode="json"))
+
+
 P = TypeVar("P", bound=Part)
 
 

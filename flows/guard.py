@@ -18,7 +18,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from edgefleet.edge.contract import Digest, Evidence
 from edgefleet.errors import EdgefleetError, Refused
-from edgefleet.fleet.alarms import Alarm, in_words, remedy
+from edgefleet.fleet.alarms import Alarm, Cause, in_words, remedy
 from edgefleet.fleet.book import Reading, entered
 from edgefleet.fleet.guard import (
     GuardState,
@@ -41,6 +41,8 @@ from edgefleet.wiring import world
 from flows.looks import AGAIN, current_window
 from tasks.events import tell_alarm
 from tasks.records import Drive, crowned, holding, needed
+from tasks.rollbacks import in_words as in_words_of
+from tasks.rollbacks import roll_back
 from tasks.sites import order_shadows, take_inventory
 from tasks.telemetry import collect_evidence
 
@@ -167,11 +169,28 @@ def _shadow(drive: Drive, spec: Spec, inventory: Inventory, digest: Digest, move
 def _tell(drive: Drive, spec: Spec, alarm: Alarm) -> None:
     """Write an alarm down, and tell people; first of all: told twice is better than never."""
     found = in_words(alarm, spec.gates.window_s)
-    what = remedy(alarm, spec.workload)
+    what = _acted(spec, alarm, found) or remedy(alarm, spec.workload)
     lost = tell_alarm(spec.workload, found, what)
     said = f"guard: {found}. {what}"
     drive.note(f"{said} (nobody was told: {lost})" if lost else said)
     get_run_logger().warning("%s: %s", spec.workload, said)
+
+
+def _acted(spec: Spec, alarm: Alarm, found: str) -> str:
+    """Go back where the spec lets us and the model is to blame; return what was set going.
+
+    Before the alarm is stored: a run that dies in between does it again, which is the same.
+    """
+    if spec.guard.action != "perform" or alarm.cause is not Cause.MODEL:
+        return ""
+    try:
+        back = roll_back(
+            spec.workload, found, "guard", factories=alarm.factories, nodes=alarm.nodes
+        )
+    except Refused as error:
+        get_run_logger().warning("%s: %s", spec.workload, error)
+        return ""
+    return f"Going back: {in_words_of(back)}"
 
 
 def _show(spec: Spec, state: GuardState) -> None:

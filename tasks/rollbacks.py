@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import yaml
-
 from edgefleet.errors import Refused
 from edgefleet.fleet.attempts import back_attempt
 from edgefleet.fleet.release import Admission, Release
-from edgefleet.fleet.rollback import before_champion, named
+from edgefleet.fleet.rollback import before_champion, named, refuse_unclear
 from edgefleet.settings import Settings
 from edgefleet.spec import Spec, load_spec
 from edgefleet.wiring import world
+from edgefleet.written import written
 from tasks.pins import ASKED_BY_CHARS, nodes_of, pin_to, refuse_unexplained, shipped
 
 
@@ -45,16 +44,20 @@ def roll_back(
     """Go back to the package of `to`; empty: of the release before the champion's package.
 
     With factories or nodes these are pinned to it, and the next reconcile brings them there. With
-    neither a new release carries it to the fleet, and takes the place of whatever is live; it needs
-    a driver, which `start_missing` or the next reconcile starts. Asked again, it is the same one.
+    neither a new release carries it to the fleet; it needs a driver, which `start_missing` or the
+    next reconcile starts. Asked again, it is the same one. With `to` it takes the place of whatever
+    is live.
 
     Raises:
-        Refused: there is no reason, nothing to go back to, or a name is none of the workload's.
+        Refused: there is no reason, nothing to go back to, or a name is none of the workload's; or
+            a release is live that could be meant too.
         Unreachable: a named factory is silent.
     """
     refuse_unexplained(workload, reason)
     spec = load_spec(Settings().specs / f"{workload}.yaml")
     releases = world().ledger.releases(workload)
+    if not (to or factories or nodes):
+        refuse_unclear(releases)
     packages = shipped(releases)
     champion = named(workload, releases, packages, "")
     goal = (
@@ -79,17 +82,14 @@ def _admitted(spec: Spec, goal: Release, attempt: str, asked_by: str) -> Release
     """Admit the release, whoever asked has said yes to it; ask an abort for those before it."""
     here = world()
     now = here.clock.now()
-    hurried = spec.urgent()
-    approval = hurried.approval.model_copy(update={"before_rollout": "auto"})
-    hurried = hurried.model_copy(update={"approval": approval})
-    text = yaml.safe_dump(hurried.model_dump(mode="json"))
+    hurried = spec.going_back()
     admission = Admission(
         spec.workload,
         spec.fleet,
         goal.model,
         goal.version,
         asked_by[:ASKED_BY_CHARS],
-        text,
+        written(hurried),
         attempt,
     )
     made, new = here.ledger.admit(admission, now)

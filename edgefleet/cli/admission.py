@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-import yaml
-
 from edgefleet import wiring
 from edgefleet.errors import Refused
 from edgefleet.fleet.attempts import base_attempt
 from edgefleet.fleet.release import Admission, Release
 from edgefleet.settings import Settings
 from edgefleet.spec import Spec
+from edgefleet.written import written
 from tasks.records import crowned_by
 
 _ASKED_BY_CHARS: Final = 255
@@ -68,7 +67,7 @@ def base_release(spec: Spec, asked_by: str) -> Release:
         raise Refused(f"workload {spec.workload}", problem, "Release a version")
     waves = spec.waves.model_copy(update={"update": "surge"})
     surging = spec.model_copy(update={"waves": waves, "model": champion.model})
-    text = yaml.safe_dump(surging.model_dump(mode="json"))
+    text = written(surging)
     releases = wiring.world().ledger.releases(spec.workload)
     attempt = base_attempt(champion.release_id, releases)
     return admitted(surging, text, champion.version, f"{asked_by}, base only", attempt)[0]
@@ -81,7 +80,7 @@ def urgent_release(spec: Spec, version: str, reason: str, attempt: str) -> Relea
         Refused: the version has a release already, whose spec stays as it is.
     """
     hurried = spec.urgent()
-    text = yaml.safe_dump(hurried.model_dump(mode="json"))
+    text = written(hurried)
     asked_by = f"command line, urgent: {reason}"[:_ASKED_BY_CHARS]
     made, new = admitted(hurried, text, version, asked_by, attempt)
     if not new:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused
+from edgefleet.fleet.attempts import goes_back_to
 from edgefleet.fleet.release import Phase, Release
 
 
@@ -16,6 +17,18 @@ def ended_well(releases: Iterable[Release], packages: Mapping[str, Digest]) -> d
         for release in releases
         if release.phase is Phase.RELEASED and release.release_id in packages
     }
+
+
+def refuse_unclear(releases: Iterable[Release]) -> None:
+    """Refuse to guess what is meant while a release with a package of its own is under way.
+
+    Raises:
+        Refused: one is.
+    """
+    moving = next((one for one in releases if one.live and not goes_back_to(one)), None)
+    if moving:
+        remedy = f"`edgefleet abort {moving.release_id}` takes it back; to go further, name --to"
+        raise Refused(moving.release_id, f"is {moving.phase}, not yet the champion", remedy)
 
 
 def named(

@@ -86,6 +86,28 @@ def test_a_champion_that_loses_points_after_its_release_is_found_and_a_rollback_
     assert anew.alarms == anew.told
 
 
+def test_where_the_spec_lets_it_the_guard_goes_back_by_itself(build: Build, runs: Runs) -> None:
+    made, second = released(build, SPEC + GUARD.replace("{", "{action: perform, "))
+    runs(made, 5)
+    field(made)[package(second)] = Quality(accuracy=0.88)
+    runs(made, 2)
+    back = f"{made.spec.workload}-3"
+    assert any(f"Going back: {back} takes the package" in line for line in journal(made, second))
+    release(back)
+    assert ended(made, back) is Phase.RELEASED
+    assert set(serving(made)) == {package(f"{made.spec.workload}-1")}
+
+
+def test_where_the_spec_lets_it_a_node_goes_back_alone(build: Build, runs: Runs) -> None:
+    made, second = released(build, SPEC + GUARD.replace("{", "{action: perform, "))
+    runs(made, 5)
+    made.strike([parse_fault(f"errors=0.1:node-0012@{made.fleet.now_s}")])
+    runs(made, 3)
+    assert set(made.world.ledger.pins(made.spec.workload)) == {"node-0012"}
+    (line,) = journal(made, second)
+    assert "Going back: 1 nodes pinned to defect-detection-1: node-0012" in line
+
+
 def test_lighting_that_old_and_new_suffer_from_alike_is_named_as_drift(
     build: Build, runs: Runs
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from edgefleet.adapters.memory.faults import parse_fault
 from edgefleet.adapters.memory.kill import watched
+from edgefleet.adapters.memory.telemetry import MemoryTelemetry, Quality
 from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused, Unreachable
 from edgefleet.fleet.inventory import Change
@@ -93,9 +94,22 @@ def test_asked_for_twice_it_is_one_release_until_that_has_ended(twice: Stage) ->
     assert roll_back(JOB, "today", "Ada").release_id == f"{JOB}-4"
 
 
-def test_a_live_release_makes_room_for_a_rollback(twice: Stage) -> None:
+def test_an_earlier_package_that_is_somewhat_worse_is_gone_back_to_all_the_same(
+    twice: Stage,
+) -> None:
+    telemetry = twice.world.telemetry
+    assert isinstance(telemetry, MemoryTelemetry)
+    quality = telemetry.qualities.get(package(SECOND), Quality())
+    telemetry.qualities[package(FIRST)] = replace(quality, accuracy=quality.accuracy - 0.1)
+    release(roll_back(JOB, "parts of supplier B are refused", "Ada").release_id)
+    assert ended(twice, THIRD) is Phase.RELEASED
+
+
+def test_a_live_release_makes_room_for_a_rollback_that_is_named(twice: Stage) -> None:
     third = twice.submit(3)
-    found = roll_back(JOB, "scratches are missed", "Ada")
+    with pytest.raises(Refused, match=f"edgefleet abort {third}"):
+        roll_back(JOB, "scratches are missed", "Ada")
+    found = roll_back(JOB, "scratches are missed", "Ada", to=FIRST)
     for release_id in (third, found.release_id):
         release(release_id)
     assert ended(twice, third) is Phase.ABORTED
