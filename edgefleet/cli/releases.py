@@ -105,7 +105,8 @@ def status(*, as_json: bool = Json) -> None:
         counts, trouble = _counted(settings, ledger)
         behind = {spec: known_behind(ledger, spec) for spec in {row.workload for row in counts}}
         late = {workload: items for workload, items in behind.items() if items}
-        pins = {spec: held for spec in behind if (held := ledger.pins(spec))}
+        workloads = sorted({one.workload for one in found})
+        pins = {spec: held for spec in workloads if (held := ledger.pins(spec))}
         waits = {
             one.release_id: ledger.journal(one.release_id)[-1].text for one in found if one.live
         }

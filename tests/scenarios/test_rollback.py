@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from typer.testing import CliRunner
 
 from edgefleet.adapters.memory.faults import parse_fault
 from edgefleet.adapters.memory.kill import watched
 from edgefleet.adapters.memory.telemetry import MemoryTelemetry, Quality
+from edgefleet.cli import app
 from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused, Unreachable
 from edgefleet.fleet.inventory import Change
@@ -19,6 +25,7 @@ from edgefleet.rehearsal import Stage
 from edgefleet.wiring import installed
 from flows.reconcile import Reconciled, reconcile
 from flows.release import release
+from flows.rollback import rollback
 from tasks.pins import pin, unpin
 from tasks.records import latest
 from tasks.rollbacks import RolledBack, roll_back
@@ -236,3 +243,49 @@ def test_only_what_ended_well_may_be_pinned_to(twice: Stage) -> None:
         with pytest.raises(Refused, match=f"{to}: is no release of {JOB} that ended as released"):
             pin(twice.spec, KEPT, "audit", "Ada", to)
     assert twice.world.ledger.pins(JOB) == {}
+
+
+# --- by the command line, and in Prefect's pages --------------------------------------------------
+
+
+def said(*words: str) -> dict[str, Any]:
+    found = CliRunner().invoke(app, [*words, "--json"])
+    assert found.exit_code == 0, found.output
+    content = json.loads(found.stdout)
+    return content if isinstance(content, dict) else content[0]
+
+
+def test_the_command_line_pins_says_so_everywhere_and_unpins(
+    twice: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = twice.world.work_dir.parent
+    monkeypatch.setenv("EDGEFLEET_LEDGER_URL", f"sqlite:///{folder}/ledger.db")
+    monkeypatch.setenv("EDGEFLEET_HOME", str(folder))
+    node = KEPT[0]
+    words = ("--reason", "audit", "--name", "Ada")
+    pinned = said("pin", JOB, node, "--to", FIRST, *words)
+    assert pinned == {"workload": JOB, "nodes": [node], "release_id": FIRST}
+    held = said("status")["pins"][JOB]
+    assert (held[node]["release_id"], held[node]["asked_by"]) == (FIRST, "Ada")
+    why = said("why", node)
+    assert why["wants"] == package(FIRST)
+    assert why["explanation"][0].startswith(f"pinned to {FIRST} by Ada on ")
+    assert "1 nodes pinned" in CliRunner().invoke(app, ["status"]).output
+    passed()
+    assert said("unpin", JOB, node, "--name", "Bob")["nodes"] == [node]
+    assert "pinned" not in said("why", node)["explanation"][0]
+    lines = [entry.text for entry in twice.world.ledger.journal(FIRST)]
+    assert any(line.startswith(f"{node} pinned to {FIRST} by Ada") for line in lines)
+    assert f"{node} unpinned by Bob: the champion comes" in lines
+
+
+def test_a_run_of_the_flow_goes_back_and_starts_a_driver(
+    twice: Stage, client: SyncPrefectClient
+) -> None:
+    ended_in = rollback(JOB, "scratches are missed", nodes=KEPT, return_state=True)
+    assert ended_in.is_completed()
+    assert f"3 nodes pinned to {FIRST}" in str(ended_in.message)
+    rollback(JOB, "scratches are missed", name="Ada")
+    named = FlowRunFilter(name=FlowRunFilterName(any_=[THIRD]))
+    assert len(client.read_flow_runs(flow_run_filter=named)) == 1
+    assert "Ada" in twice.world.ledger.release(THIRD).asked_by
