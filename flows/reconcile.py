@@ -137,6 +137,7 @@ def _turned(turns: _Round, epoch: int) -> tuple[bool, str]:
     inventory = take_inventory(spec.workload)
     pins = here.ledger.pins(spec.workload)
     more = news = False
+    turns.known = {}  # a pin may have come or gone since the turn before
     for part in parts(inventory, pins, crowned.release_id):
         before = standing_of(here.ledger, part.release_id)
         more |= _brought(turns, Drive(part.release_id, epoch), part, before)

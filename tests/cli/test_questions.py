@@ -49,6 +49,18 @@ def test_what_nobody_knows_is_refused_in_words(
     assert "refused" in said.output
 
 
+@pytest.mark.parametrize(
+    "words",
+    [(), ("--version", "3", "--base-only"), ("--base-only", "--urgent", "the plant stands")],
+)
+def test_a_release_is_of_a_version_or_of_a_new_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    said = asked(tmp_path, monkeypatch, "release", "defect-detection", *words)
+    assert said.exit_code == 2
+    assert "needs a --version, or --base-only" in " ".join(said.output.split())
+
+
 def view(
     node: str, digest: Digest | None, *, online: bool = True, hold: str | None = None
 ) -> NodeView:

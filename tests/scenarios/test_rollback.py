@@ -13,6 +13,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from typer.testing import CliRunner
 
 from edgefleet.adapters.memory.faults import parse_fault
+from edgefleet.adapters.memory.images import MemoryImages
 from edgefleet.adapters.memory.kill import watched
 from edgefleet.adapters.memory.telemetry import MemoryTelemetry, Quality
 from edgefleet.cli import app
@@ -139,6 +140,16 @@ def test_a_rollback_that_cannot_work_is_refused_in_words(twice: Stage) -> None:
     with pytest.raises(Refused, match="no reason"):
         roll_back(JOB, " ", "Ada")
     assert len(twice.world.ledger.releases(JOB)) == 2
+
+
+def test_a_package_that_is_kept_no_more_cannot_come_back(twice: Stage) -> None:
+    images = twice.world.images
+    assert isinstance(images, MemoryImages)
+    images.forget(package(FIRST))
+    release(roll_back(JOB, "scratches are missed", "Ada").release_id)
+    assert ended(twice, THIRD) is Phase.REFUSED
+    assert "is no blob in memory" in twice.world.ledger.release(THIRD).reason
+    assert serving(twice) == Counter({package(SECOND): 40})
 
 
 # --- some nodes -----------------------------------------------------------------------------------

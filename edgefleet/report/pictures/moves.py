@@ -122,9 +122,10 @@ class Cell:
     wave: int | None
     """0 is the canary; None: in no wave."""
     mark: str = ""
-    """`deferred`, `excluded` or `failed`; empty: as planned."""
+    """`deferred`, `excluded`, `pinned` or `failed`; empty: as planned."""
 
 
+_LEFT_OUT: Final = ("deferred", "excluded", "pinned")
 _WAVES: Final = (UNSURE, SKY, "#2E8BC0", NEW, "#0B3C5D")
 
 
@@ -181,7 +182,7 @@ def _cell(axes: Axes, cell: Cell, x: int, y: int) -> None:
             facecolor=colour,
             edgecolor=BAD if cell.mark == "failed" else (OLD if cell.mark else "white"),
             linewidth=1.4 if cell.mark else 0.5,
-            hatch="////" if cell.mark in {"deferred", "excluded"} else None,
+            hatch="////" if cell.mark in _LEFT_OUT else None,
         )
     )
     light = cell.wave is None or colour in {UNSURE, SKY, WASH}
@@ -201,7 +202,7 @@ def _map_legend(axes: Axes, cells: Sequence[Cell], names: Sequence[str]) -> None
         count = sum(cell.wave == wave for cell in cells)
         shown = f"{_letter(wave)}  {name}: {count}"
         axes.add_patch(Rectangle((0, 0), 0, 0, facecolor=_colour(wave), label=shown))
-    for mark in ("deferred", "excluded", "failed"):
+    for mark in (*_LEFT_OUT, "failed"):
         count = sum(cell.mark == mark for cell in cells)
         if count:
             hatch = None if mark == "failed" else "////"
