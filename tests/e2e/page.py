@@ -49,6 +49,19 @@ def approve(ui: str, run: UUID, name: str, comment: str, picture: Path | None) -
     return shown
 
 
+def pools_after_login(ui: str, auth: str) -> str:
+    """Log in on the first page; return the page of work pools as text."""
+    with _opened() as page:
+        page.goto(ui)
+        field = page.locator("input[type=password]")
+        field.fill(auth)
+        page.get_by_role("button", name="Login").click()
+        page.wait_for_url(f"{ui}/dashboard")
+        page.goto(f"{ui}/work-pools")
+        page.get_by_text("Process", exact=True).first.wait_for()
+        return page.inner_text("body")
+
+
 def artifact(ui: str, key: str, picture: Path | None) -> tuple[str, dict[str, int]]:
     """Return an artifact's page as text, and the width at which each of its pictures is shown."""
     with _opened() as page:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from edgefleet.settings import FILE
+from tests.e2e.page import pools_after_login
 from tests.triggers.centre import MLFLOW_AUTH, PREFECT_AUTH, Centre
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
@@ -34,6 +35,28 @@ def test_mlflow_answers_only_who_knows_the_password(centre: Centre) -> None:
     assert asked(url).status_code == 401
     assert asked(url, PREFECT_AUTH).status_code == 401
     assert asked(url, MLFLOW_AUTH).status_code == 200
+
+
+def test_prefect_s_pages_let_a_person_in_who_knows_the_password(centre: Centre) -> None:
+    shown = pools_after_login(centre.prefect_api.removesuffix("/api"), PREFECT_AUTH)
+    assert "edgefleet" in shown
+
+
+def test_mlflow_s_password_is_changed_as_the_manual_says(centre: Centre) -> None:
+    search = f"{centre.mlflow_url}/api/2.0/mlflow/registered-models/search"
+    user, _, old = MLFLOW_AUTH.partition(":")
+    new = "quite another password"
+
+    def change(before: str, after: str) -> None:
+        url = f"{centre.mlflow_url}/api/2.0/mlflow/users/update-password"
+        said = {"username": user, "current_password": before, "password": after}
+        httpx.patch(url, json=said, auth=(user, before), trust_env=False).raise_for_status()
+
+    change(old, new)
+    assert asked(search, MLFLOW_AUTH).status_code == 401
+    assert asked(search, f"{user}:{new}").status_code == 200
+    change(new, old)
+    assert asked(search, MLFLOW_AUTH).status_code == 200
 
 
 def test_a_release_begins_and_no_password_is_in_anything_that_was_stored(centre: Centre) -> None:
