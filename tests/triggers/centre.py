@@ -131,6 +131,8 @@ def with_webhooks(server: Program) -> Program:
     switches = {
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+        # It remembers for a minute which webhooks there are, and that there was none.
+        "MLFLOW_WEBHOOK_CACHE_TTL": "0",
     }
     return replace(server, env={**server.env, **switches})
 
