@@ -18,6 +18,7 @@ from edgefleet.fleet.drivers import Lease
 from edgefleet.fleet.inventory import Change, NodeView
 from edgefleet.fleet.release import Phase, Release, Signal
 from edgefleet.spec import On
+from edgefleet.unplug import Unplug
 
 
 class Clock(Protocol):
@@ -32,7 +33,7 @@ class Clock(Protocol):
         ...
 
 
-class Site(Protocol):
+class Site(Unplug, Protocol):
     """One factory: its nodes, and the orders to them."""
 
     factory: str
