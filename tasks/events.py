@@ -10,6 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.events import Event, Resource
 
 REGISTERED: Final = "edgefleet.model.registered"
+DRILL_FAILED: Final = "edgefleet.drill.failed"
 REMINDER: Final = "edgefleet.release.reminder"
 
 
@@ -22,6 +23,11 @@ def tell_registered(model: str, version: str, told_by: str) -> str:
 def tell_reminder(release_id: str, text: str) -> str:
     """Tell that a release still waits for a person; return as `_sent`."""
     return _sent(REMINDER, "release", release_id, {"text": text})
+
+
+def tell_drill_failed(workload: str, text: str) -> str:
+    """Tell that a node did not serve, or did not come back, in a drill; return as `_sent`."""
+    return _sent(DRILL_FAILED, "workload", workload, {"text": text})
 
 
 def _sent(name: str, kind: str, about: str, said: Mapping[str, str]) -> str:

@@ -1,0 +1,175 @@
+"""Given a fleet that serves its champion, when nodes are unplugged, then they prove they served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgefleet.adapters.memory.faults import parse_fault
+from edgefleet.adapters.memory.kill import watched
+from edgefleet.errors import Conflict, Refused
+from edgefleet.fleet.drill import Drill
+from edgefleet.fleet.finding import Outcome
+from edgefleet.fleet.inventory import NodeView
+from edgefleet.rehearsal import Stage
+from edgefleet.wiring import installed
+from flows import drill as flow_module
+from flows.drill import drill
+from tasks.records import drills_of
+from tests.scenarios.conftest import Build
+
+Held = Callable[..., Drill]
+
+
+@pytest.fixture
+def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Given a spec file, as an operator has it: one drill of its workload."""
+
+    def once(made: Stage, *nodes: str, **asked: object) -> Drill:
+        folder = tmp_path / "specs"
+        folder.mkdir(exist_ok=True)
+        text = yaml.safe_dump(made.spec.model_dump(mode="json"))
+        (folder / f"{made.spec.workload}.yaml").write_text(text)
+        monkeypatch.setenv("EDGEFLEET_SPECS", str(folder))
+        return drill(made.spec.workload, nodes, **asked)
+
+    return once
+
+
+def settled(build: Build) -> Stage:
+    """Given a fleet whose champion has served for an hour."""
+    made = build()
+    made.world.clock.sleep(3600)
+    return made
+
+
+def views(made: Stage) -> dict[str, NodeView]:
+    return {
+        view.node: view
+        for site in made.world.sites.values()
+        for view in site.snapshot(made.spec.workload)
+    }
+
+
+def journal(made: Stage) -> list[str]:
+    return [entry.text for entry in made.world.ledger.journal(f"{made.spec.workload}-1")]
+
+
+def test_a_node_of_each_factory_is_picked_cut_off_and_passes(build: Build, held: Held) -> None:
+    made = settled(build)
+    before = made.fleet.transitions()
+    found = held(made, consent="anna")
+    assert (found.number, found.seconds, found.seed, found.consent) == (1, 120, 1, "anna")
+    assert sorted(made.world.sites) == [node.factory for node in found.nodes]
+    assert [node.verdict for node in found.nodes] == [Outcome.PASS] * 4, found.in_words
+    assert all(node.served > 0 and node.windows_late == 2 for node in found.nodes)
+    assert all((n.gaps, n.restarted, n.recreated) == (0, 0, False) for n in found.nodes)
+    assert before == made.fleet.transitions()
+    assert all(view.online for view in views(made).values())
+    assert journal(made)[-1] == found.in_words
+    assert (found,) == drills_of(made.world.ledger, made.spec.workload)
+
+
+def test_drills_are_numbered_and_pick_others_each_time(build: Build, held: Held) -> None:
+    made = settled(build)
+    first, second = held(made, consent="anna"), held(made, consent="anna")
+    assert (first.number, second.number) == (1, 2)
+    assert [node.node for node in first.nodes] != [node.node for node in second.nodes]
+    assert (first, second) == drills_of(made.world.ledger, made.spec.workload)
+
+
+def test_nobody_is_picked_without_consent(build: Build, held: Held) -> None:
+    made = settled(build)
+    with pytest.raises(Refused, match="nobody agreed"):
+        held(made)
+    assert drills_of(made.world.ledger, made.spec.workload) == ()
+
+
+def test_two_nodes_of_a_factory_are_cut_off_one_after_the_other(build: Build, held: Held) -> None:
+    made = settled(build)
+    away: list[int] = []
+
+    def count(when: str, _call: str) -> None:
+        if when == "after":
+            away.append(sum(not view.online for view in views(made).values()))
+
+    sites = {name: watched(site, count) for name, site in made.world.sites.items()}
+    with installed(replace(made.world, sites=sites)):
+        found = held(made, "node-0001", "node-0002", seconds=180)
+    assert max(away) == 1
+    assert [node.node for node in found.nodes] == ["node-0001", "node-0002"]
+    assert found.verdict is Outcome.PASS, found.in_words
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict", "words"),
+    [
+        ("silent:node-0003", Outcome.INCONCLUSIVE, "0 warm windows before the cut"),
+        ("offline:node-0003@{soon}", Outcome.FAIL, "not back 6"),
+    ],
+)
+def test_a_node_that_hands_nothing_in_does_not_pass(
+    build: Build, held: Held, fault: str, verdict: Outcome, words: str
+) -> None:
+    made = settled(build)
+    made.strike([parse_fault(fault.format(soon=made.fleet.now_s + 30))])
+    found = held(made, "node-0003")
+    assert verdict is found.verdict
+    assert words in found.nodes[0].text
+
+
+def test_a_server_that_died_meanwhile_fails_the_drill_and_somebody_is_told(
+    build: Build, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = settled(build)
+    told: list[str] = []
+    monkeypatch.setattr(flow_module, "tell_drill_failed", lambda *said: told.append(said[0]) or "")
+    node = made.fleet.nodes["node-0003"]
+
+    def die(when: str, call: str) -> None:
+        if (when, call) == ("after", "MemorySite.unplug") and not told:
+            job = node.job(made.spec.workload)
+            node.start(job, job.serving, made.fleet.now_s + 30)
+
+    sites = {name: watched(site, die) for name, site in made.world.sites.items()}
+    with installed(replace(made.world, sites=sites)):
+        found = held(made, "node-0003")
+    assert found.verdict is Outcome.FAIL
+    assert found.nodes[0].restarted == 1
+    assert "started anew 1 times" in found.nodes[0].text
+    assert told == [made.spec.workload]
+
+
+def test_a_drill_that_is_stopped_restores_the_link_at_once(build: Build, held: Held) -> None:
+    made = settled(build)
+
+    def stop(when: str, call: str) -> None:
+        if (when, call) == ("after", "MemorySite.unplug") and not views(made)["node-0003"].online:
+            raise KeyboardInterrupt
+
+    sites = {name: watched(site, stop) for name, site in made.world.sites.items()}
+    with installed(replace(made.world, sites=sites)), pytest.raises(KeyboardInterrupt):
+        held(made, "node-0003", seconds=3600)
+    assert views(made)["node-0003"].online
+    assert held(made, "node-0003").verdict is Outcome.PASS
+
+
+def test_while_a_release_moves_nodes_or_is_driven_there_is_no_drill(
+    build: Build, held: Held
+) -> None:
+    made = settled(build)
+    made.world.ledger.acquire(made.spec.workload, "a driver", datetime.now(UTC), 60)
+    with pytest.raises(Conflict, match="driven by a driver"):
+        held(made, consent="anna")
+
+
+def test_a_node_that_must_be_left_alone_is_refused(build: Build, held: Held) -> None:
+    made = settled(build)
+    made.fleet.veto("node-0003", "audit until Friday")
+    with pytest.raises(Refused, match="takes part in no drill: held: audit until Friday"):
+        held(made, "node-0003")
