@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -15,10 +16,13 @@ from typer.testing import CliRunner
 from edgefleet.adapters.memory.faults import parse_fault
 from edgefleet.adapters.memory.kill import watched
 from edgefleet.cli import app
+from edgefleet.documents import decode
 from edgefleet.errors import Conflict, Refused
 from edgefleet.fleet.drill import Drill
 from edgefleet.fleet.finding import Outcome
 from edgefleet.fleet.inventory import NodeView
+from edgefleet.fleet.plan import Plan
+from edgefleet.fleet.release import Phase, Signal
 from edgefleet.rehearsal import Stage
 from edgefleet.wiring import installed
 from flows.drill import drill
@@ -156,9 +160,43 @@ def test_a_drill_that_is_stopped_restores_the_link_at_once(build: Build, held: H
     assert held(made, "node-0003").verdict is Outcome.PASS
 
 
-def test_while_a_release_moves_nodes_or_is_driven_there_is_no_drill(
+def moved(made: Stage, release_id: str, phase: Phase) -> None:
+    """Move a release on until it is in a phase."""
+    ledger, now = made.world.ledger, made.world.clock.now()
+    epoch = ledger.acquire(made.spec.workload, "a driver", datetime.now(UTC), 60)
+    while (was := ledger.release(release_id).phase) is not phase:
+        ledger.move(release_id, was, Signal.DONE, "", epoch, now)
+    ledger.leave(made.spec.workload, "a driver", epoch)
+
+
+def test_while_a_release_moves_nodes_there_is_no_drill(build: Build, held: Held) -> None:
+    made = settled(build)
+    second = made.submit(2)
+    moved(made, second, Phase.PREPULLING)
+    with pytest.raises(Conflict, match=f"{second} is prepulling"):
+        held(made, consent="anna")
+    assert all(view.online for view in views(made).values())
+
+
+def test_the_canary_of_a_release_that_waits_for_its_yes_is_left_alone(
     build: Build, held: Held
 ) -> None:
+    made = settled(build)
+    second = made.submit(2)
+    moved(made, second, Phase.AWAITING)
+    first = made.world.ledger.get(f"{made.spec.workload}-1", "plan", 1)
+    assert first is not None
+    plan = decode(first, Plan)
+    (change, *_) = plan.waves[0].changes
+    epoch = made.world.ledger.acquire(made.spec.workload, "a driver", datetime.now(UTC), 60)
+    body = msgspec.json.encode(replace(plan, release_id=second))
+    made.world.ledger.put(second, "plan", 1, body, epoch)
+    made.world.ledger.leave(made.spec.workload, "a driver", epoch)
+    with pytest.raises(Refused, match=f"in the canary of {second}"):
+        held(made, change.node)
+
+
+def test_while_somebody_drives_there_is_no_drill(build: Build, held: Held) -> None:
     made = settled(build)
     made.world.ledger.acquire(made.spec.workload, "a driver", datetime.now(UTC), 60)
     with pytest.raises(Conflict, match="driven by a driver"):
