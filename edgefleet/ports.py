@@ -19,6 +19,7 @@ from edgefleet.fleet.inventory import Change, NodeView
 from edgefleet.fleet.pins import Pin
 from edgefleet.fleet.release import Admission, Phase, Release, Signal
 from edgefleet.spec import On
+from edgefleet.unplug import Unplug
 
 
 class Clock(Protocol):
@@ -33,7 +34,7 @@ class Clock(Protocol):
         ...
 
 
-class Site(Protocol):
+class Site(Unplug, Protocol):
     """One factory: its nodes, and the orders to them."""
 
     factory: str

@@ -10,6 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.events import Event, Resource
 
 REGISTERED: Final = "edgefleet.model.registered"
+DRILL_FAILED: Final = "edgefleet.drill.failed"
 REMINDER: Final = "edgefleet.release.reminder"
 ALARM: Final = "edgefleet.guard.alarm"
 
@@ -28,6 +29,11 @@ def tell_reminder(release_id: str, text: str) -> str:
 def tell_alarm(workload: str, found: str, remedy: str) -> str:
     """Tell what the guard found and what can be done; return as `_sent`."""
     return _sent(ALARM, "workload", workload, {"text": found, "remedy": remedy})
+
+
+def tell_drill_failed(workload: str, text: str) -> str:
+    """Tell that a node did not serve, or did not come back, in a drill; return as `_sent`."""
+    return _sent(DRILL_FAILED, "workload", workload, {"text": text})
 
 
 def _sent(name: str, kind: str, about: str, said: Mapping[str, str]) -> str:

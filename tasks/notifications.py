@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
 from edgefleet.errors import Refused
-from tasks.events import ALARM, REMINDER
+from tasks.events import ALARM, DRILL_FAILED, REMINDER
 
 BLOCK: Final = "edgefleet"
 _MARK: Final = "edgefleet tells: "
@@ -107,6 +107,15 @@ MESSAGES: Final = (
         "{{ event.resource['prefect.resource.name'] }}: the guard found something",
         "{{ event.resource['prefect.resource.name'] }}: {{ event.payload['text'] }}. "
         "{{ event.payload['remedy'] }}",
+        {},
+    ),
+    Message(
+        "a drill failed",
+        DRILL_FAILED,
+        "{{ event.resource['prefect.resource.name'] }}: a drill failed",
+        "A node of {{ event.resource['prefect.resource.name'] }} was taken off its network and did "
+        "not serve all the time, or did not come back: {{ event.payload['text'] }}. Look at it "
+        "before its link fails by itself: `edgefleet why NODE`.",
         {},
     ),
 )

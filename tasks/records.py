@@ -21,6 +21,7 @@ import msgspec
 
 from edgefleet.documents import decode
 from edgefleet.errors import Conflict, Fenced, Refused, Unreachable
+from edgefleet.fleet.drill import Drill
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.reconcile import Standing
 from edgefleet.fleet.release import Phase, Release, Signal
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 STANDING: Final = "reconcile"
 """Kind of the document, of a champion's release, with the nodes behind it."""
+
+DRILL: Final = "drill"
+"""Kind of the documents, of a champion's release, with the drills while it was one."""
 
 _WALL = WallClock()
 """A lease guards against other processes, so it counts real seconds in every world."""
@@ -229,6 +233,16 @@ def standing_of(ledger: Ledger, release_id: str) -> Standing:
     """Return which nodes are behind the champion of a release, as reconcile last saw them."""
     body = ledger.get(release_id, STANDING, 0)
     return Standing() if body is None else decode(body, Standing)
+
+
+def drills_of(ledger: Ledger, workload: str) -> tuple[Drill, ...]:
+    """Return every drill of a workload, oldest first, whichever champion it was held with."""
+    found = [
+        decode(body, Drill)
+        for release in ledger.releases(workload)
+        for body in ledger.all(release.release_id, DRILL).values()
+    ]
+    return tuple(sorted(found, key=lambda drill: drill.number))
 
 
 def before_it(release_id: str) -> str:

@@ -5,7 +5,7 @@ A factory that this process reaches is worked on from here; any other one by its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import datetime
@@ -13,11 +13,12 @@ from datetime import datetime
 from prefect import get_run_logger, task
 
 from edgefleet.edge.contract import Digest, ShadowOrder
-from edgefleet.errors import Unreachable
+from edgefleet.errors import EdgefleetError, Unreachable
 from edgefleet.fleet.inventory import Change, Inventory, NodeView
 from edgefleet.fleet.order import (
     BringPackage,
     ChangeNodes,
+    CutLinks,
     Found,
     LetGo,
     Look,
@@ -38,9 +39,13 @@ def take_inventory(workload: str) -> Inventory:
     return look_around(workload)
 
 
-def look_around(workload: str) -> Inventory:
-    """Return what every factory shows, outside of a task: for loops that look often."""
+def look_around(workload: str, only: Collection[str] | None = None) -> Inventory:
+    """Return what every factory shows, outside of a task: for loops that look often.
+
+    `only` names the factories that are looked at; None: all.
+    """
     here = world()
+    wanted = {*here.sites, *here.workers} if only is None else set(only)
     nodes: list[NodeView] = []
     silent: dict[str, str] = {}
     with ThreadPoolExecutor(FACTORIES_AT_ONCE, thread_name_prefix="look") as threads:
@@ -48,8 +53,9 @@ def look_around(workload: str) -> Inventory:
         far = {
             factory: threads.submit(copy_context().run, seen_by_worker, factory, workload)
             for factory in here.workers
+            if factory in wanted
         }
-        for factory in (*here.sites, *far):
+        for factory in (*(site for site in here.sites if site in wanted), *far):
             try:
                 nodes.extend(
                     far[factory].result()
@@ -98,6 +104,27 @@ def order_shadows(workload: str, orders: Mapping[str, Mapping[str, ShadowOrder]]
             _done(factory, OrderShadows(workload, of_nodes))
         except Unreachable as error:
             get_run_logger().warning("%s: no shadow ordered: %s", factory, error)
+
+
+@task(name="unplug in factory", task_run_name="unplug in {factory}", **OUTSIDE)
+def unplug_in(
+    factory: str, workload: str, nodes: tuple[str, ...], seconds: float
+) -> frozenset[str]:
+    """Take nodes of one factory off their network; return those that were seen to be away."""
+    views = _done(factory, CutLinks(workload, nodes, seconds)).views
+    return frozenset(view.node for view in views if view.node in nodes and not view.online)
+
+
+def plug_in(factory: str, workload: str, nodes: tuple[str, ...]) -> str:
+    """Restore nodes at once; return why that did not work, empty if it did. Outside of a task.
+
+    It is the way out of a drill that was stopped, so it raises nothing itself.
+    """
+    try:
+        _done(factory, CutLinks(workload, nodes, 0.0))
+    except EdgefleetError as error:
+        return str(error)
+    return ""
 
 
 def _done(factory: str, order: Order) -> Found:

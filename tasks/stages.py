@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from edgefleet.errors import Conflict, Refused, Unreachable
 from edgefleet.fleet.inventory import Change, NodeView
 from edgefleet.fleet.order import (
+    AWAY_S,
     BringPackage,
     ChangeNodes,
+    CutLinks,
     Found,
     LetGo,
     Look,
@@ -63,6 +65,8 @@ def carry_out(ground: Ground, factory: str, order: Order) -> Found:
             site.shadow(order.workload, order.of_nodes)
         case LetGo():
             _let_go(site, order)
+        case CutLinks():
+            return _cut(ground.clock, site, order)
     return Found()
 
 
@@ -156,6 +160,19 @@ def _let_go(site: Site, order: LetGo) -> None:
             site.release_hold(node, order.digest)
         except Refused as gone:  # taken out of the fleet meanwhile, and its package with it
             logger.info("%s", gone)
+
+
+def _cut(clock: Clock, site: Site, order: CutLinks) -> Found:
+    for node in order.nodes:
+        site.unplug(node, order.seconds)
+    ordered = clock.now()
+    views: Views = {}
+    for views in _ticks(clock, site, order.workload):
+        away = [view for node in order.nodes if (view := views.get(node)) and not view.online]
+        waited_s = (clock.now() - ordered).total_seconds()
+        if not order.seconds or len(away) == len(order.nodes) or waited_s > AWAY_S:
+            break
+    return Found(views=tuple(views.values()))
 
 
 def _ticks(clock: Clock, site: Site, workload: str) -> Iterator[Views]:

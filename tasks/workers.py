@@ -29,6 +29,7 @@ from edgefleet.errors import Refused, Unreachable
 from edgefleet.fleet.inventory import NodeView
 from edgefleet.fleet.order import (
     Answer,
+    CutLinks,
     Errand,
     Found,
     Look,
@@ -70,14 +71,15 @@ def send(factory: str, order: Order) -> Found:
     Sent again by the same task run, it is the same order.
 
     Raises:
-        Unreachable: nobody answered a look or a shadow's order. A stage's nodes are deferred then.
+        Unreachable: nobody answered a look, a shadow's order or a cut. Else a stage's nodes are
+            deferred.
     """
     here = world()
     worker = here.workers[factory]
     try:
         found = _answered(factory, order)
     except Unreachable as error:
-        if isinstance(order, Look | OrderShadows):
+        if isinstance(order, Look | OrderShadows | CutLinks):
             raise
         return undelivered(factory, order, str(error))
     workload = workload_of(order)

@@ -18,7 +18,8 @@ ERR: Final = Console(stderr=True)
 
 MEANINGS: Final[Mapping[int, str]] = {
     0: "done as asked",
-    1: "it ended otherwise: a release that was not released, a demo that did not end as it should",
+    1: "it ended otherwise: a release that was not released, a demo that did not end as it should, "
+    "a drill in which a node failed",
     2: "refused, nothing moved: change the request",
     3: "something outside does not answer: try again later",
     4: "the world is not as assumed: look, then decide again",

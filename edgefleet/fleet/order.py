@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -60,7 +61,18 @@ class OrderShadows(msgspec.Struct, frozen=True, tag="shadow"):
     of_nodes: Mapping[str, ShadowOrder]
 
 
-Order = Look | BringPackage | ChangeNodes | LetGo | OrderShadows
+class CutLinks(msgspec.Struct, frozen=True, tag="unplug"):
+    """Cut nodes off their network for a while, and look until they are away; 0 s: restore them."""
+
+    workload: str
+    nodes: tuple[str, ...]
+    seconds: float
+
+
+Order = Look | BringPackage | ChangeNodes | LetGo | OrderShadows | CutLinks
+
+AWAY_S: Final = 5.0
+"""So long it is looked whether nodes that were cut off are away."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -99,6 +111,8 @@ def longest_s(order: Order) -> float:
         case ChangeNodes():
             rounds = -(-len(order.changes) // order.at_once)
             return rounds * order.ready_timeout_s
+        case CutLinks():
+            return AWAY_S
         case _:
             return 0.0
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 
 from edgefleet.adapters.local.config import FactoryConfig, NodeConfig, SupervisorConfig
@@ -116,6 +117,11 @@ class Fleet:
         found = self.view(node).serving
         assert found is not None
         return found
+
+    def cameras(self, node: str) -> str:
+        """Where a node's cameras send to: not through its link, so while the supervisor is away."""
+        listed = httpx.get(f"{self.url}/plant").json()
+        return next(str(line["url"]) for line in listed if line["node"] == node)
 
     def folder(self, node: str, factory: str = "linz") -> Path:
         return self.root / "factories" / factory / "nodes" / node

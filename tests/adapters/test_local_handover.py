@@ -24,9 +24,8 @@ def local(tmp_path: Path, shelf: Shelf) -> Iterator[Fleet]:
 def test_no_request_fails_while_a_node_changes_under_load_and_back(
     local: Fleet, shelf: Shelf
 ) -> None:
-    serving = local.serving("n1")
     local.bring("n1", shelf.new)
-    with load(serving.url) as sent:
+    with load(local.cameras("n1")) as sent:
         local.serve("n1", shelf.new, shelf.old)
         local.serve("n1", shelf.old, shelf.new)
         wait_for(lambda: len(local.server_pids()) == 1, "the replaced servers have ended")
@@ -45,7 +44,7 @@ def test_a_package_that_fails_its_self_check_leaves_the_old_one_serving(
 ) -> None:
     local.bring("n1", shelf.wrong)
     before = local.serving("n1")
-    with load(before.url, clients=1) as sent:
+    with load(local.cameras("n1"), clients=1) as sent:
         local.change("n1", shelf.wrong, shelf.old)
         wait_for(lambda: local.view("n1").problem, "a reason")
     after = local.view("n1")
@@ -74,7 +73,7 @@ def test_servers_outlive_a_killed_supervisor_and_the_next_one_changes_them_witho
     serving = local.serving("n1")
     url = local.url
     pids = local.server_pids()
-    with load(serving.url) as sent:
+    with load(local.cameras("n1")) as sent:
         local.kill()
         assert all(alive(pid) for pid in pids)
         local.start()
@@ -92,8 +91,7 @@ def test_a_change_cut_short_by_a_kill_is_finished_by_the_next_supervisor(
     local: Fleet, shelf: Shelf
 ) -> None:
     local.bring("n1", shelf.new)
-    serving = local.serving("n1")
-    with load(serving.url, clients=1) as sent:
+    with load(local.cameras("n1"), clients=1) as sent:
         local.change("n1", shelf.new, shelf.old)
         wait_for(lambda: len(local.server_pids()) == 2, "the new server is starting")
         local.kill()

@@ -44,6 +44,8 @@ class Bench:
     cut: Callable[[str], None] | None = None
     """Cut a node's link, None where the site cannot be made to."""
     mend: Callable[[str], None] | None = None
+    unplugs: bool = True
+    """Whether its nodes can be taken off their network."""
     without_images: Callable[[], AbstractContextManager[None]] = nullcontext
     """While it lasts, no image gets to a node: for sites whose nodes fetch what they lack."""
     epochs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -263,6 +265,7 @@ class SiteContract:
             lambda: bench.site.hold("nobody", bench.new),
             lambda: bench.site.release_hold("nobody", bench.new),
             lambda: bench.site.apply(bench.change("nobody", bench.new, None)),
+            lambda: bench.site.unplug("nobody", 5),
             lambda: bench.site.shadow(bench.workload, {"nobody": ShadowOrder(against="self")}),
         ):
             with pytest.raises(Refused, match="nobody"):
@@ -304,6 +307,39 @@ class SiteContract:
         bench.steadily(node, lambda view: not view.online)
         bench.mend(node)
         bench.settle(node, serves(bench.new))
+
+    def test_an_unplugged_node_is_away_and_comes_back_by_itself(
+        self, bench: Bench, node: str
+    ) -> None:
+        boot = served_by(bench.serve(node, bench.old))
+        if not bench.unplugs:
+            with pytest.raises(Refused, match=node):
+                bench.site.unplug(node, 5)
+            return
+        bench.site.unplug(node, 5)
+        assert bench.settle(node, lambda view: not view.online).serving is None
+        assert served_by(bench.settle(node, serves(bench.old))) == boot
+
+    def test_an_unplugged_node_is_restored_at_once_when_asked(
+        self, bench: Bench, node: str
+    ) -> None:
+        if not bench.unplugs:
+            return
+        boot = served_by(bench.serve(node, bench.old))
+        bench.bring(node, bench.new)
+        bench.site.unplug(node, 3000)
+        bench.settle(node, lambda view: not view.online)
+        bench.site.apply(bench.change(node, bench.new, bench.old))
+        bench.steadily(node, lambda view: not view.online)
+        bench.site.unplug(node, 0)
+        assert served_by(bench.settle(node, serves(bench.new))) != boot
+        bench.site.unplug(node, 0)
+
+    def test_nobody_is_unplugged_for_longer_than_an_hour(self, bench: Bench, node: str) -> None:
+        for seconds in (-1, 3601):
+            with pytest.raises(Refused, match=node):
+                bench.site.unplug(node, seconds)
+        bench.steadily(node, lambda view: view.online, looks=3)
 
 
 def served_by(view: NodeView) -> str:

@@ -21,7 +21,7 @@ from edgefleet.adapters.servers import prefect_server, supervised
 from edgefleet.cli.deploying import Deployed, deploy_everything
 from edgefleet.errors import Refused
 from edgefleet.settings import Settings
-from tasks.events import tell_reminder
+from tasks.events import tell_drill_failed, tell_reminder
 from tasks.notifications import BLOCK, MESSAGES
 from tests.e2e.site import wait_for
 
@@ -159,6 +159,22 @@ def test_a_reminder_is_sent_on(server: Server) -> None:
         lambda: server.mailbox.about("line-9-4"), lambda: str(server.mailbox.messages)
     )
     assert "nobody has decided for 36.0 h" in message["message"]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_drill_that_failed_is_told(server: Server) -> None:
+    assert tell_drill_failed("line-12", "drill 3, 60 s: n4 was started anew") == ""
+    message = wait_for(
+        lambda: server.mailbox.about("line-12"), lambda: str(server.mailbox.messages)
+    )
+    assert "n4 was started anew" in message["message"]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_weekly_drill_is_off_until_somebody_switches_it_on() -> None:
+    with get_client(sync_client=True) as client:
+        (schedule,) = client.read_deployment_by_name("drill/drill").schedules
+    assert not schedule.active
 
 
 @pytest.mark.usefixtures("deployed")

@@ -14,6 +14,7 @@ from edgefleet.fleet.order import (
     Answer,
     BringPackage,
     ChangeNodes,
+    CutLinks,
     Errand,
     Found,
     LetGo,
@@ -42,6 +43,7 @@ ORDERS: tuple[Order, ...] = (
     CHANGE,
     LetGo(("a",), NEW),
     OrderShadows("detect", {"a": ShadowOrder(against="previous", rate=0.5)}),
+    CutLinks("detect", ("a",), 60.0),
 )
 
 
@@ -68,7 +70,7 @@ def test_nobody_takes_an_order_and_every_node_of_it_is_deferred_with_the_reason(
 
 
 def test_three_nodes_two_at_a_time_take_two_rounds() -> None:
-    assert [longest_s(order) for order in ORDERS] == [0, 900, 240, 0, 0]
+    assert [longest_s(order) for order in ORDERS] == [0, 900, 240, 0, 0, 5]
 
 
 def test_an_order_says_whose_nodes_it_shows_afterwards() -> None:
@@ -77,5 +79,6 @@ def test_an_order_says_whose_nodes_it_shows_afterwards() -> None:
         "detect",
         "detect",
         None,
+        "detect",
         "detect",
     ]

@@ -99,6 +99,7 @@ class TestKubeEdgeSite(SiteContract):
             idle=hall.idle,
             wait=lambda: time.sleep(0.1),
             deadline_s=60,
+            unplugs=False,
             cut=hall.cut,
             mend=hall.mend,
             without_images=hall.without_images,

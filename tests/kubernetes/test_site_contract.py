@@ -65,6 +65,7 @@ class TestKubernetesSite(SiteContract):
             idle=iter(nodes),
             wait=lambda: time.sleep(0.1),
             deadline_s=90,
+            unplugs=False,
             cut=lambda node: nodes[node].cable.cut(),
             mend=lambda node: nodes[node].cable.mend(),
             without_images=without_images,

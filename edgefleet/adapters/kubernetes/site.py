@@ -79,6 +79,16 @@ class KubernetesSite:
         told = {node: msgspec.json.encode(order).decode() for node, order in orders.items()}
         self.cluster.shadow(workload, told)
 
+    def unplug(self, node: str, seconds: float) -> None:
+        """Refuse: nothing on a cluster's node could restore its link while it is cut.
+
+        Raises:
+            Refused: always.
+        """
+        self._known(node)
+        problem = f"a cluster's node cannot be taken off its network from here (for {seconds:g} s)"
+        raise Refused(node, problem, "Pull its cable, and read `edgefleet why` when it is back")
+
     def _kin(self, workload: str, node: Node) -> Kin:
         """Return what belongs to a node; made anew only when a part of it has changed."""
         name = node.metadata.name

@@ -13,7 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edgefleet.adapters.local.factory import Factory
-from edgefleet.adapters.local.wire import STATUS, Camera, HoldOrder, ShadowOrders, problem_of
+from edgefleet.adapters.local.wire import (
+    STATUS,
+    Camera,
+    HoldOrder,
+    ShadowOrders,
+    UnplugOrder,
+    problem_of,
+)
 from edgefleet.errors import EdgefleetError, Refused
 from edgefleet.fleet.inventory import Change
 
@@ -38,24 +45,22 @@ def supervisor_app(factories: Mapping[str, Factory], lifespan: Lifespan) -> Star
     async def snapshot(request: Request) -> Response:
         return _json(await factory(request).snapshot(request.query_params["workload"]))
 
-    async def hold(request: Request) -> Response:
-        order = await _body(request, HoldOrder)
-        factory(request).hold(order.node, order.digest, order.seed)
-        return _json(None)
+    def order(kind: type[T], carry_out: Callable[[Factory, T], None]) -> Callable[..., Any]:
+        """Return what takes orders of a kind."""
 
-    async def release_hold(request: Request) -> Response:
-        order = await _body(request, HoldOrder)
-        factory(request).release_hold(order.node, order.digest)
-        return _json(None)
+        async def taken(request: Request) -> Response:
+            carry_out(factory(request), await _body(request, kind))
+            return _json(None)
 
-    async def apply(request: Request) -> Response:
-        factory(request).apply(await _body(request, Change))
-        return _json(None)
+        return taken
 
-    async def shadow(request: Request) -> Response:
-        order = await _body(request, ShadowOrders)
-        factory(request).shadow(order.workload, order.orders)
-        return _json(None)
+    orders = {
+        "hold": order(HoldOrder, lambda at, it: at.hold(it.node, it.digest, it.seed)),
+        "release-hold": order(HoldOrder, lambda at, it: at.release_hold(it.node, it.digest)),
+        "apply": order(Change, Factory.apply),
+        "shadow": order(ShadowOrders, lambda at, it: at.shadow(it.workload, it.orders)),
+        "unplug": order(UnplugOrder, lambda at, it: at.unplug(it.node, it.seconds)),
+    }
 
     async def plant(_request: Request) -> Response:
         return _json(cameras(factories))
@@ -66,10 +71,10 @@ def supervisor_app(factories: Mapping[str, Factory], lifespan: Lifespan) -> Star
         routes=[
             Route("/factories", names),
             Route("/factories/{factory}/snapshot", snapshot),
-            Route("/factories/{factory}/hold", hold, methods=["POST"]),
-            Route("/factories/{factory}/release-hold", release_hold, methods=["POST"]),
-            Route("/factories/{factory}/apply", apply, methods=["POST"]),
-            Route("/factories/{factory}/shadow", shadow, methods=["POST"]),
+            *(
+                Route(f"/factories/{{factory}}/{name}", taken, methods=["POST"])
+                for name, taken in orders.items()
+            ),
             Route("/plant", plant),
         ],
     )

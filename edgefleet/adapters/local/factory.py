@@ -108,6 +108,10 @@ class Factory:
         for node, order in orders.items():
             self._node(node).job(workload).shadow(order)
 
+    def unplug(self, node: str, seconds: float) -> None:
+        """Cut a node's link for so long; 0: restore it."""
+        self._node(node).unplug(seconds)
+
     def _pull_failed(self, node: str, digest: Digest) -> str:
         return self._node(node).pull_failed(digest)
 

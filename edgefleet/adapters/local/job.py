@@ -19,6 +19,7 @@ from edgefleet.adapters.local.backoff import Backoff
 from edgefleet.adapters.local.books import Books, Order
 from edgefleet.adapters.local.crew import Crew
 from edgefleet.adapters.local.disk import write_whole
+from edgefleet.adapters.local.door import Door
 from edgefleet.adapters.local.journal import Event, Kind
 from edgefleet.adapters.local.manner import Manner, Place, server_settings
 from edgefleet.adapters.local.pulls import Pulls
@@ -47,6 +48,7 @@ class Job:
         self._moves = 0
         self._books = Books(place.folder)
         self._crew = Crew(self._books, place.folder)
+        self.door = Door(place.folder, lambda: self._books.running.port, cut)
         self._wake = asyncio.Event()
         self._starts = Backoff(0.5, 10.0)
         self._changes = Backoff(10.0, 300.0)
@@ -75,7 +77,7 @@ class Job:
 
     @property
     def url(self) -> str:
-        """Where its server answers."""
+        """Where its server answers cameras; the centre comes through the door."""
         return f"http://127.0.0.1:{self._books.running.port}"
 
     def in_use(self) -> frozenset[Digest]:
@@ -121,12 +123,13 @@ class Job:
             seen.ready,
             check.passed,
             seen.boot,
-            self.url,
+            self.door.url,
             "" if seen.ready else check.reason,
         )
 
     async def run(self) -> None:
         """Adopt what runs, then bring about what is ordered, for ever."""
+        await self.door.open()
         for leftover in self._crew.adopt(self._wake.set):
             self._drain(leftover, None)
         while True:
@@ -140,6 +143,7 @@ class Job:
         for task in self._drains:
             task.cancel()
         await asyncio.gather(*self._drains, return_exceptions=True)
+        await self.door.close()
         await self._crew.end_all(_END_S)
 
     async def _converge(self) -> float | None:

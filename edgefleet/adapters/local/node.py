@@ -2,25 +2,38 @@
 
 `HOLD` in the folder is the factory's veto, its content the reason. `OFFLINE` cuts the node's link:
 it shows nothing and no order reaches it, but its servers go on serving; what was ordered meanwhile
-is brought about when the file is gone.
+is brought about when the file is gone. A cut of its own accord (`unplug`) is the same with an end,
+which stands in the folder, and is over then, whoever lives.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from edgefleet.adapters.local.config import NodeConfig
+from edgefleet.adapters.local.disk import read_whole, write_whole
 from edgefleet.adapters.local.job import Job
 from edgefleet.adapters.local.manner import Manner, Place
 from edgefleet.adapters.local.pulls import Pulls, Wires, failed_reason
 from edgefleet.edge.contract import Digest, Needs
+from edgefleet.errors import Refused
+from edgefleet.fleet.drill import LONGEST_S
 from edgefleet.fleet.inventory import NodeView
 
 _MEMORY: Final = Path("/proc/meminfo")
+
+
+class _Unplugged(msgspec.Struct, frozen=True):
+    """Until when the link is cut, unix seconds: `unplugged.json` in the node's folder."""
+
+    until: float = 0.0
 
 
 class Node:
@@ -45,6 +58,8 @@ class Node:
         self._manner = manner
         self._label_rate = label_rate if config.label_rate is None else config.label_rate
         self._failures = failures
+        self._unplugged_file = folder / "unplugged.json"
+        self._unplugged = read_whole(self._unplugged_file, _Unplugged, _Unplugged())
         self.pulls = Pulls(folder, config.disk_mb, wires, self, self._arrived)
         self.jobs: dict[str, Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -82,7 +97,25 @@ class Node:
     @property
     def offline(self) -> bool:
         """Whether its link is cut."""
-        return (self._folder / "OFFLINE").exists()
+        left_s = self._unplugged.until - time.time()
+        # A clock that was set back must not make it longer.
+        return 0 < left_s <= LONGEST_S or (self._folder / "OFFLINE").exists()
+
+    def unplug(self, seconds: float) -> None:
+        """Cut its link for so long; 0: restore it.
+
+        Raises:
+            Refused: it is for too long, or no time at all.
+        """
+        if not 0 <= seconds <= LONGEST_S:
+            problem = f"{seconds:g} s off its network, 0 to {LONGEST_S} s are allowed"
+            raise Refused(f"node {self.name}", problem, "Ask for less")
+        unplugged = _Unplugged(time.time() + seconds)
+        write_whole(self._unplugged_file, unplugged)
+        self._unplugged = unplugged
+        for job in self.jobs.values():
+            if self.offline:
+                job.door.shut()
 
     def seeder_failed(self, seed: str, digest: Digest) -> str:
         """Return why another node's pull failed, empty if it did not."""

@@ -9,7 +9,13 @@ from typing import Final, TypeVar
 import httpx
 import msgspec
 
-from edgefleet.adapters.local.wire import HoldOrder, Problem, ShadowOrders, error_of
+from edgefleet.adapters.local.wire import (
+    HoldOrder,
+    Problem,
+    ShadowOrders,
+    UnplugOrder,
+    error_of,
+)
 from edgefleet.documents import decode
 from edgefleet.edge.contract import Digest, ShadowOrder
 from edgefleet.errors import Unreachable
@@ -55,6 +61,14 @@ class LocalSite:
     def shadow(self, workload: str, orders: Mapping[str, ShadowOrder]) -> None:
         """Tell nodes whom to answer a sample of the requests a second time with."""
         self._order("shadow", ShadowOrders(workload=workload, orders=dict(orders)))
+
+    def unplug(self, node: str, seconds: float) -> None:
+        """Cut a node's link for so long, its cameras' not; 0: restore it.
+
+        Its supervisor keeps the end on disk and restores the link by itself, also when it was
+        killed and started again meanwhile.
+        """
+        self._order("unplug", UnplugOrder(node=node, seconds=seconds))
 
     def _order(self, what: str, body: object) -> None:
         _ask("POST", f"{self._url}/{what}", type(None), content=msgspec.json.encode(body))

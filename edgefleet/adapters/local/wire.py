@@ -32,6 +32,13 @@ class ShadowOrders(msgspec.Struct, frozen=True, kw_only=True):
     orders: dict[str, ShadowOrder]
 
 
+class UnplugOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of POST unplug."""
+
+    node: str
+    seconds: float
+
+
 class Camera(msgspec.Struct, frozen=True, kw_only=True):
     """One line of GET /plant: what a camera must know of its node."""
 

@@ -67,6 +67,12 @@ class MemorySite:
                 if not shadows or shadows[-1][1] != order:
                     shadows.append((nodes[name].online_from(now_s), order))
 
+    def unplug(self, node: str, seconds: float) -> None:
+        """Cut a node's link for so long; 0: restore it."""
+        with self._world.lock:
+            self._answering()
+            self._world.unplug(self._world.node(node, self.factory), seconds)
+
     def _answering(self) -> float:
         """Return the time, or Unreachable while the factory's control plane is down."""
         if self._world.down(self.factory):

@@ -17,6 +17,7 @@ from edgefleet.adapters.memory.faults import Fault, Kind, parts, struck
 from edgefleet.adapters.memory.node import PROBLEMS, Node, Transfer, Transition
 from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused
+from edgefleet.fleet.drill import LONGEST_S
 from edgefleet.fleet.inventory import PullSource
 from edgefleet.ports import Images, Layer
 
@@ -63,6 +64,7 @@ class MemoryWorld:
         self._images = images
         self._transfers: list[Transfer] = []
         self._down: dict[str, set[Fault]] = {}
+        self._unplugged: dict[str, Fault] = {}
         self.nodes: dict[str, Node] = {}
         for index in range(nodes):
             name = f"node-{index + 1:0{max(4, len(str(nodes)))}d}"
@@ -119,14 +121,33 @@ class MemoryWorld:
                     else:
                         self.nodes[name].faults = (*self.nodes[name].faults, part)
 
-    def mend(self, node: str) -> None:
-        """End all faults of a node now; orders and pulls that waited for it go on at once."""
+    def unplug(self, node: Node, seconds: float) -> None:
+        """Cut a node's link from now on, for so long; 0: end the last such cut.
+
+        Raises:
+            Refused: it is for too long, or no time at all.
+        """
+        if not 0 <= seconds <= LONGEST_S:
+            problem = f"{seconds:g} s off its network, 0 to {LONGEST_S} s are allowed"
+            raise Refused(node.name, problem, "Ask for less")
+        last = self._unplugged.pop(node.name, None)
+        others = tuple(fault for fault in node.faults if fault is not last)
+        if len(others) < len(node.faults):
+            self.mend(node.name, others)
+        if seconds:
+            cut = Fault(Kind.OFFLINE, (node.name,), at_s=self.now_s, for_s=seconds)
+            self._unplugged[node.name] = cut
+            self.strike(cut)
+
+    def mend(self, node: str, left: tuple[Fault, ...] = ()) -> None:
+        """End all faults of a node now, but for `left`; what waited for it goes on at once."""
         with self.lock:
             mended, now_s = self.nodes[node], self.now_s
-            for workload, job in mended.jobs.items():
+            for workload in mended.jobs:
                 mended.settle(workload, now_s)
-                job.delivered_s = min(job.delivered_s, now_s)
-            mended.faults = ()
+            mended.faults = left
+            for job in mended.jobs.values():
+                job.delivered_s = min(job.delivered_s, mended.online_from(now_s))
             for digest, pull in tuple(mended.pulls.items()):
                 if pull.ended_s > now_s:
                     again = replace(self._transfer(mended, digest, None, now_s), source=pull.source)
