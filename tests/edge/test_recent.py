@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -36,7 +36,6 @@ several = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(several, st.booleans(), st.booleans()), min_size=1, max_size=8))
 def test_following_the_spool_shows_what_reading_all_of_it_does(
     steps: list[tuple[list[Evidence], bool, bool]],

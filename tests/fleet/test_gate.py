@@ -127,7 +127,7 @@ NOTHING: dict[str, dict[str, object]] = {
 }
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     st.sampled_from([*NOTHING, "all", "controls", "most"]),
     st.integers(0, 50),

@@ -96,7 +96,7 @@ def told(state: GuardState) -> set[tuple[str, str, str]]:
     windows=st.lists(st.integers(1000, 1400), max_size=20, unique=True),
     ill=st.sampled_from(("silent", "cold", "another package", "no label")),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_evidence_never_alarms(windows: list[int], ill: str) -> None:
     wrong = {"labelled": 0 if ill == "no label" else 50, "ok": 50}
     record = Evidence(
@@ -120,7 +120,7 @@ def test_no_evidence_never_alarms(windows: list[int], ill: str) -> None:
 
 
 @given(cuts=st.lists(st.integers(1001, 1059), max_size=4, unique=True))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_windows_that_come_in_parts_are_worth_what_they_are_at_once(cuts: list[int]) -> None:
     lost = dict.fromkeys(("n0", "n3"), 0.2)
     records = drawn(1000, 1060, lost)
