@@ -8,7 +8,6 @@ needs.
 
 from __future__ import annotations
 
-import signal
 import sys
 
 ERRANDS = frozenset({"verify", "hold", "copy", "put", "order", "swap"})
@@ -24,9 +23,6 @@ def main(arguments: list[str]) -> int:
         errands = "|".join(sorted(ERRANDS))
         sys.stderr.write(f"usage: python -m edgefleet.edge SETTINGS | {{{errands}}} ...\n")
         return 2
-    # Until somebody listens to them: the kernel drops what is sent to a container's first process
-    # and is neither handled nor blocked, and a pod told to end while it begins would stay.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     from edgefleet.edge.start import start  # noqa: PLC0415 - see above
 
     return start(arguments[0])

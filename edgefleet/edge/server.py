@@ -47,7 +47,6 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.drain_asked.set)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
     asking = await _open_at_once(node, private, status)
     swapper = Swapper(node, Store(Path(settings.store_dir))) if settings.store_dir else None
     loading = asyncio.create_task(_bring_up(node, swapper))

@@ -101,6 +101,10 @@ def serving_pod(
         **placed(manner, node),
         **({"priorityClassName": manner.priority_class} if manner.priority_class else {}),
         "terminationGracePeriodSeconds": math.ceil(manner.drain_s + longest_s) + 5,
+        # The first process of a process namespace is not sent what it neither handles nor blocks:
+        # a server told to end before Python's first line would stay for the whole grace. In the
+        # pod's namespace it is not the first.
+        "shareProcessNamespace": True,
         "initContainers": inits,
         "containers": [server],
         "volumes": [

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 from edgefleet.edge.contract import Digest, Needs
 from edgefleet.fleet import manifests
 from edgefleet.fleet.manifest_names import WORKLOAD, Manner
+from edgefleet.fleet.pods import EDGE
 from edgefleet.model.signature import TRUST_FOLDER, public_keys
 from tests.edge.tiny import DARK, tiny_package
-from tests.kubernetes.cluster.factory import Factory
+from tests.kubernetes.cluster.factory import NAMESPACE, Factory
 from tests.kubernetes.cluster.load import Load
 from tests.kubernetes.cluster.remains import wait_for
 from tests.kubernetes.hall import PROXY_S
@@ -204,3 +206,27 @@ def test_a_cut_cable_neither_stops_nor_replaces_what_serves(stage: Stage) -> Non
     [after] = stage.factory.pods(f"{WORKLOAD}={JOB}")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_a_server_told_to_end_before_it_handles_signals_ends_at_once(stage: Stage) -> None:
+    manifest = manifests.deployment(
+        stage.manner,
+        workload="early",
+        node=stage.node,
+        want=stage.old,
+        was=None,
+        epoch=1,
+        needs=NEEDS,
+    )
+    [server] = manifest["spec"]["template"]["spec"]["containers"]
+    # As every server is before Python has run its first line.
+    server |= {"command": [EDGE[0], "-c", "import time; time.sleep(600)"], "args": []}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        del server[probe]
+    pods = partial(stage.factory.pods, f"{WORKLOAD}=early")
+    stage.factory.apply(manifest)
+    wait_for(lambda: any(pod["status"]["phase"] == "Running" for pod in pods()), "it runs", 60)
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{manifest['metadata']['name']}"
+    stage.factory.plane.ask("DELETE", f"{path}?propagationPolicy=Background")
+    # Its grace is more than two minutes.
+    wait_for(lambda: not pods(), "its pod is gone", 60)
