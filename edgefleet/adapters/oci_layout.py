@@ -18,12 +18,13 @@ from typing import Final
 
 import msgspec
 
+from edgefleet.adapters.described import described
 from edgefleet.documents import decode
 from edgefleet.edge.contract import Digest, parse_digest
 from edgefleet.errors import Refused
 from edgefleet.model import oci
 from edgefleet.model.oci import Built, Descriptor, Index, Manifest
-from edgefleet.ports import Image, Layer
+from edgefleet.ports import Image
 
 _TAG: Final = "org.opencontainers.image.ref.name"
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
@@ -85,16 +86,7 @@ class OciLayout:
         Raises:
             Refused: there is no such image, or its manifest is damaged.
         """
-        manifest = self._manifest(digest)
-        layers = tuple(
-            Layer(
-                digest=parse_digest(item.digest),
-                size=item.size,
-                kind=item.annotations.get(oci.LAYER_KIND, "base"),
-            )
-            for item in manifest.layers
-        )
-        return Image(digest, layers, manifest.annotations)
+        return described(digest, self._manifest(digest))
 
     def fetch(self, digest: Digest, folder: Path) -> None:
         """Unpack the model layer's files into `folder`, after every blob was checked.

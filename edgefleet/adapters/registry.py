@@ -16,14 +16,15 @@ from typing import Final
 import httpx
 import msgspec
 
+from edgefleet.adapters.described import described
 from edgefleet.adapters.registry_http import RegistryHttp
 from edgefleet.adapters.registry_repository import CHUNK_BYTES, INDEX_TYPES, Repository
 from edgefleet.documents import decode
-from edgefleet.edge.contract import CARD_FILE, SIGNATURE_FILE, Digest, parse_digest
+from edgefleet.edge.contract import CARD_FILE, SIGNATURE_FILE, Digest
 from edgefleet.errors import Refused
 from edgefleet.model import oci
 from edgefleet.model.oci import Base, Built, Descriptor, Index, Manifest, Platform
-from edgefleet.ports import Image, Layer
+from edgefleet.ports import Image
 
 CARD_TYPE: Final = "application/vnd.edgefleet.card.v1+json"
 SIGNATURE_TYPE: Final = "application/vnd.edgefleet.signature.v1+json"
@@ -130,16 +131,7 @@ class Registry:
         Raises:
             Refused: there is no such image, or its manifest is damaged.
         """
-        manifest = self._manifest(digest)
-        layers = tuple(
-            Layer(
-                digest=parse_digest(item.digest),
-                size=item.size,
-                kind=item.annotations.get(oci.LAYER_KIND, "base"),
-            )
-            for item in manifest.layers
-        )
-        return Image(digest, layers, manifest.annotations)
+        return described(digest, self._manifest(digest))
 
     def fetch(self, digest: Digest, folder: Path) -> None:
         """Unpack the model layer's files into `folder`, after every byte of them was checked.
