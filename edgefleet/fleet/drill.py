@@ -96,6 +96,17 @@ def length_of(asked: int | None, window_s: float) -> int:
     return seconds
 
 
+def check_cut(node: str, seconds: float) -> None:
+    """Let a site cut `node` off for so long; 0 ends a cut.
+
+    Raises:
+        Refused: it is for too long, or no time at all.
+    """
+    if not 0 <= seconds <= LONGEST_S:
+        problem = f"{seconds:g} s off its network, 0 to {LONGEST_S} s are allowed"
+        raise Refused(f"node {node}", problem, "Ask for less")
+
+
 def left_alone(view: NodeView, champion: Digest, canaries: Mapping[str, str]) -> str:
     """Return why a node takes part in no drill, in words; empty: it may.
 

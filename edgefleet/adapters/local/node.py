@@ -23,8 +23,7 @@ from edgefleet.adapters.local.job import Job
 from edgefleet.adapters.local.manner import Manner, Place
 from edgefleet.adapters.local.pulls import Pulls, Wires, failed_reason
 from edgefleet.edge.contract import Digest, Needs
-from edgefleet.errors import Refused
-from edgefleet.fleet.drill import LONGEST_S
+from edgefleet.fleet.drill import LONGEST_S, check_cut
 from edgefleet.fleet.inventory import NodeView
 
 _MEMORY: Final = Path("/proc/meminfo")
@@ -107,9 +106,7 @@ class Node:
         Raises:
             Refused: it is for too long, or no time at all.
         """
-        if not 0 <= seconds <= LONGEST_S:
-            problem = f"{seconds:g} s off its network, 0 to {LONGEST_S} s are allowed"
-            raise Refused(f"node {self.name}", problem, "Ask for less")
+        check_cut(self.name, seconds)
         unplugged = _Unplugged(time.time() + seconds)
         write_whole(self._unplugged_file, unplugged)
         self._unplugged = unplugged

@@ -17,7 +17,7 @@ from edgefleet.adapters.memory.faults import Fault, Kind, parts, struck
 from edgefleet.adapters.memory.node import PROBLEMS, Node, Transfer, Transition
 from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused
-from edgefleet.fleet.drill import LONGEST_S
+from edgefleet.fleet.drill import check_cut
 from edgefleet.fleet.inventory import PullSource
 from edgefleet.ports import Images, Layer
 
@@ -127,9 +127,7 @@ class MemoryWorld:
         Raises:
             Refused: it is for too long, or no time at all.
         """
-        if not 0 <= seconds <= LONGEST_S:
-            problem = f"{seconds:g} s off its network, 0 to {LONGEST_S} s are allowed"
-            raise Refused(node.name, problem, "Ask for less")
+        check_cut(node.name, seconds)
         last = self._unplugged.pop(node.name, None)
         others = tuple(fault for fault in node.faults if fault is not last)
         if len(others) < len(node.faults):
