@@ -101,6 +101,14 @@ class Settings(BaseSettings):
             problem = wrong["msg"].removeprefix("Value error, ")
             raise Refused(subject, problem, "docs/settings.md lists all settings") from error
 
+    def spec_file(self, workload: str) -> Path:
+        """Return the spec file of a workload."""
+        return self.specs / f"{workload}.yaml"
+
+    def spec_files(self) -> list[Path]:
+        """Return the spec files of all workloads."""
+        return sorted(self.specs.glob("*.yaml"))
+
     @field_validator("prefect_auth", "mlflow_auth")
     @classmethod
     def _has_both(cls, written: SecretStr) -> SecretStr:

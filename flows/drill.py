@@ -111,7 +111,7 @@ def drill(
     if not nodes and not consent.strip():
         problem = "nodes were to be picked, and nobody agreed to that"
         raise Refused(f"drill of {workload}", problem, "Say who did (consent), or name nodes")
-    spec = load_spec(Settings().specs / f"{workload}.yaml")
+    spec = load_spec(Settings().spec_file(workload))
     length = length_of(seconds, spec.gates.window_s)
     with holding(workload) as epoch:
         drive = Drive(_undisturbed(workload).release_id, epoch)

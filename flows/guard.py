@@ -75,7 +75,7 @@ def guard(acknowledge: str = "") -> tuple[Watched, ...]:
 
     `acknowledge` names a workload whose alarms somebody took note of: they begin anew.
     """
-    files = sorted(Settings().specs.glob("*.yaml"))
+    files = Settings().spec_files()
     return tuple(_of_file(file, acknowledge) for file in files)
 
 

@@ -87,7 +87,7 @@ def reconcile() -> tuple[Reconciled, ...]:
     """Start drivers that are missing, then bring every workload's nodes to their champion."""
     keep_deadlines()
     _start()
-    found = tuple(_of_file(file) for file in sorted(Settings().specs.glob("*.yaml")))
+    found = tuple(_of_file(file) for file in Settings().spec_files())
     _start()  # again: a release may have found its workload held by us
     return found
 

@@ -44,7 +44,7 @@ class Written:
 def written_specs() -> tuple[tuple[Written, ...], tuple[str, ...]]:
     """Return every spec of the folder that can be read, and what is wrong with the others."""
     found, troubles = [], []
-    for file in sorted(Settings().specs.glob("*.yaml")):
+    for file in Settings().spec_files():
         try:
             text = read(file, "a spec file")
             found.append(Written(parse_spec(text, str(file)), text))

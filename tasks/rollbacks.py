@@ -54,7 +54,7 @@ def roll_back(
         Unreachable: a named factory is silent.
     """
     refuse_unexplained(workload, reason)
-    spec = load_spec(Settings().specs / f"{workload}.yaml")
+    spec = load_spec(Settings().spec_file(workload))
     releases = world().ledger.releases(workload)
     if not (to or factories or nodes):
         refuse_unclear(releases)

@@ -98,7 +98,7 @@ def why(
 def _explained(node: str) -> list[Why]:
     here = wiring.world()
     answers = []
-    for file in sorted(Settings().specs.glob("*.yaml")):
+    for file in Settings().spec_files():
         spec = load_spec(file)
         views = [
             view

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,11 +44,6 @@ def join(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def spec_file(settings: Settings, workload: str) -> Path:
-    """Return the spec file of a workload."""
-    return settings.specs / f"{workload}.yaml"
-
-
 def release(
     workload: Workload,
     version: Annotated[str, typer.Option(help="The registered version.")] = "",
@@ -70,7 +64,7 @@ def release(
     """Release a registered version; asked twice, it is one release."""
     with told():
         settings = Settings()
-        file = spec_file(settings, workload)
+        file = settings.spec_file(workload)
         spec = load_spec(file)
         if base_only == bool(version) or (base_only and (again or urgent)):
             problem = "needs a --version, or --base-only with neither --again nor --urgent"
@@ -136,7 +130,7 @@ def _counted(settings: Settings, ledger: Ledger) -> tuple[tuple[FactoryCount, ..
     silent: dict[str, str] = {}
     try:
         names = package_names(ledger)
-        for file in sorted(settings.specs.glob("*.yaml")):
+        for file in settings.spec_files():
             spec = load_spec(file)
             seen = looked_around(spec.workload)
             silent |= seen.silent

@@ -9,7 +9,7 @@ import typer
 
 from edgefleet.cli.here import home_prefect, looking_around
 from edgefleet.cli.output import Json, say, told
-from edgefleet.cli.releases import Workload, spec_file
+from edgefleet.cli.releases import Workload
 from edgefleet.cli.rulings import Name
 from edgefleet.settings import Settings
 from edgefleet.spec import load_spec
@@ -71,7 +71,7 @@ def pin(
 ) -> None:
     """Keep nodes at a release's package, whatever is released later."""
     with told():
-        spec = load_spec(spec_file(Settings(), workload))
+        spec = load_spec(Settings().spec_file(workload))
         with looking_around():
             found = pins.pin(spec, nodes, reason, name or getpass.getuser(), to)
         say(found, as_json=as_json, draw=lambda: _line(found))

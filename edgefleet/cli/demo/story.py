@@ -22,7 +22,6 @@ from edgefleet.cli.deploying import deploy_everything, in_prefect
 from edgefleet.cli.here import prefect_at
 from edgefleet.cli.local import FLEET_FILE, load_fleet, programs
 from edgefleet.cli.output import OUT
-from edgefleet.cli.releases import spec_file
 from edgefleet.errors import Refused
 from edgefleet.fleet.inventory import Inventory
 from edgefleet.fleet.release import Phase
@@ -178,7 +177,7 @@ def _released(
     settings: Settings, story: Story, version: str, view: LiveView, approve: Approve
 ) -> str:
     """Release a version, answer its form, and wait until it has ended."""
-    file = spec_file(settings, WORKLOAD)
+    file = settings.spec_file(WORKLOAD)
     made, _ = admitted(load_spec(file), file.read_text(encoding="utf-8"), version, "the demo")
     start_missing()
     view.follow(made.release_id)
@@ -199,7 +198,7 @@ def _released(
 
 def _registered(settings: Settings, versions: int, training: FlowRun) -> None:
     """Wait until so many versions are registered."""
-    model = load_spec(spec_file(settings, WORKLOAD)).model
+    model = load_spec(settings.spec_file(WORKLOAD)).model
     while len(wiring.world().models.versions(model)) < versions:
         if run_ended(training) and len(wiring.world().models.versions(model)) < versions:
             raise Refused(
