@@ -33,8 +33,8 @@ test: .venv/.made ## every test but those on Kubernetes; ARGS are passed on
 test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
 	$(BIN)/python -m pytest -m kubernetes tests/kubernetes $(ARGS)
 
-test-crash: .venv/.made ## a release for every point at which its driver can die (hours); docs/crashes.md
-	EDGEFLEET_CRASHES=docs/crashes.md $(BIN)/python -m pytest tests/scenarios/test_crashes.py $(ARGS)
+test-crash: .venv/.made ## a release for every point at which its driver can die (hours), or SHARE=0.1 of them
+	EDGEFLEET_CRASHES=docs/crashes.md EDGEFLEET_CRASHES_SHARE=$(SHARE) $(BIN)/python -m pytest tests/scenarios/test_crashes.py $(ARGS)
 
 test-quick: .venv/.made ## the tests of a minute
 	$(BIN)/python -m pytest -m "not servers" $(wildcard $(QUICK))

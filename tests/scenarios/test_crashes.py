@@ -3,6 +3,7 @@
 `make test-crash` tries every point and writes docs/crashes.md; without it, a seeded sample of them.
 """
 
+import math
 import os
 import random
 import tempfile
@@ -22,14 +23,17 @@ from tests.scenarios.stories import worse
 
 PAGE = os.environ.get("EDGEFLEET_CRASHES", "")
 """Where `make test-crash` wants the table; empty: a sample is enough."""
+SHARE = float(os.environ.get("EDGEFLEET_CRASHES_SHARE") or 1)
+"""Of the points, for the page."""
 SAMPLE = 5
-"""Of each story and blow."""
+"""Of each story and blow, without a page."""
 INTRODUCTION = f"""# Crashes
 
-`make test-crash` runs one release for every blow, over {NODES} nodes in memory: its driver is
-killed before a call comes, or after it held and before anybody was told; then another driver goes
-on. Or the driver lives, and the call's answer gets lost at the same two points. Every call that an
-undisturbed release makes is hit, on the ledger, on the sites and on all other ports.
+`make test-crash` runs one release for every blow, over {NODES} nodes in memory (`SHARE=0.1`: for a
+seeded tenth of the points): its driver is killed before a call comes, or after it held and before
+anybody was told; then another driver goes on. Or the driver lives, and the call's answer gets lost
+at the same two points. Every call that an undisturbed release makes has points, on the ledger, on
+the sites and on all other ports.
 
 A release is *as undisturbed* when it has the same end, the same phases in the same order, the same
 waves, as many looks, the same tags in the registry; and when every node serves what it served then,
@@ -73,24 +77,26 @@ def story(request: pytest.FixtureRequest, champions: Champions) -> Story:
 
 def test_wherever_its_driver_is_killed_a_release_ends_as_undisturbed(story: Story) -> None:
     trials = [tried(story, point, spares=False) for point in chosen(story.points)]
-    report(f"A driver killed on the way to {story.kept.end}", trials)
+    report(f"A driver killed on the way to {story.kept.end}", trials, len(story.points))
     assert [trial for trial in trials if trial.broken] == []
 
 
 def test_whichever_answer_gets_lost_a_release_ends_as_undisturbed(story: Story) -> None:
     trials = [tried(story, point, spares=True) for point in chosen(story.answers)]
-    report(f"An answer lost on the way to {story.kept.end}", trials)
+    report(f"An answer lost on the way to {story.kept.end}", trials, len(story.answers))
     assert [trial for trial in trials if trial.broken] == []
 
 
 def chosen(points: tuple[Point, ...]) -> tuple[Point, ...]:
     draw = random.Random(6)  # noqa: S311 - it has to be the same every time
-    return points if PAGE else tuple(draw.sample(points, SAMPLE))
+    count = math.ceil(SHARE * len(points)) if PAGE else SAMPLE
+    return points if count == len(points) else tuple(draw.sample(points, count))
 
 
-def report(title: str, trials: list[Trial]) -> None:
+def report(title: str, trials: list[Trial], points: int) -> None:
     """Print the table, and add it to the page that was asked for."""
-    text = "\n".join(("", f"## {title}: {len(trials)} releases", "", *table(trials), ""))
+    tried_of = f"{len(trials):,} of {points:,} points"
+    text = "\n".join(("", f"## {title}: {tried_of}", "", *table(trials), ""))
     print(text)  # noqa: T201 - shown when the test fails, or by -s
     if PAGE:
         with Path(PAGE).open("a", encoding="utf-8") as file:
