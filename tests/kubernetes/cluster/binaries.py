@@ -37,6 +37,7 @@ PACKAGES = {
     "iproute2": "ip",
     "nginx-light": "/usr/sbin/nginx",
     "prometheus": "prometheus",
+    "skopeo": "skopeo",
 }
 _STAMPS = "".join(
     f" -X {package}.gitVersion={VERSION} -X {package}.gitMajor=1 -X {package}.gitMinor=36"
