@@ -27,8 +27,11 @@ demo: .venv/.made ## servers, a local fleet, a good release and a bad one; APPRO
 rehearse: .venv/.made ## a release over a fleet in memory; ARGS are passed on
 	$(BIN)/python -m edgefleet.cli rehearse $(ARGS)
 
-test: .venv/.made ## every test but those on Kubernetes; ARGS are passed on
-	$(BIN)/python -m pytest -m "not kubernetes" $(ARGS)
+test: .venv/.made ## every test but the long ones and those on Kubernetes; ARGS are passed on
+	$(BIN)/python -m pytest -m "not kubernetes and not long" $(ARGS)
+
+test-long: .venv/.made ## the long ones: every trigger, fault and way back; ARGS are passed on
+	$(BIN)/python -m pytest -m long $(ARGS)
 
 test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
 	$(BIN)/python -m pytest -m kubernetes tests/kubernetes $(ARGS)
