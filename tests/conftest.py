@@ -34,8 +34,8 @@ LONG: Final = (
     "triggers",
     "workloads",
 )
-"""Below tests/: what `make test-long` runs. Most start servers or a release for each of their cases;
-one release through everything (e2e/test_a_release.py) stays in `make test`."""
+"""Below tests/, run by `make test-long`: they start servers, or a release for each of their cases.
+One release through everything (e2e/test_a_release.py) stays in `make test`."""
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
