@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from edgefleet.errors import Conflict, Refused, Unreachable
 from edgefleet.fleet.inventory import Change, NodeView
@@ -97,61 +98,68 @@ def _bring(ground: Ground, site: Site, order: BringPackage) -> Found:
 
 
 def _change(clock: Clock, site: Site, order: ChangeNodes) -> Found:
-    changes = order.changes
-    ended: dict[str, NodeReport] = {}
-    ordered: dict[str, float] = {}
+    changing = _Changing(site, order)
     views: Views = {}
-    for views in _ticks(clock, site, changes[0].workload):
-        now = clock.now().timestamp()
-        for change in changes:
-            if change.node in ended:
-                continue
-            report = _said(
-                site, change, views.get(change.node), ordered.get(change.node), order, now
-            )
-            under_way = len(ordered.keys() - ended.keys())
-            if report is None and change.node not in ordered:
-                if order.begun_by and now >= order.begun_by.timestamp():
-                    report = not_begun(change)
-                elif under_way >= order.at_once:
-                    continue
-                else:
-                    report = _ordered(site, change)
-                    ordered[change.node] = now
-            if report:
-                ended[change.node] = report
-        if len(ended) == len(changes):
+    for views in _ticks(clock, site, order.changes[0].workload):
+        changing.look(views, clock.now().timestamp())
+        if len(changing.ended) == len(order.changes):
             break
-    reports = tuple(ended[change.node] for change in changes)
+    reports = tuple(changing.ended[change.node] for change in order.changes)
     return Found(StageReport(site.factory, "change", reports), tuple(views.values()))
 
 
-def _said(
-    site: Site,
-    change: Change,
-    view: NodeView | None,
-    ordered: float | None,
-    order: ChangeNodes,
-    now: float,
-) -> NodeReport | None:
-    """Return how a node ended by what it shows, or by its time; None: not yet."""
-    waited_s = now - (now if ordered is None else ordered)
-    report = change_report(view, change, waited_s)
-    if report and ordered is None and takes_back(view, change):
-        return _ordered(site, change) or report
-    if report is None and waited_s > order.ready_timeout_s:
-        return too_late(view, change, waited_s)
-    return report
+@dataclass
+class _Changing:
+    """A factory's changes under way."""
 
+    site: Site
+    order: ChangeNodes
+    ended: dict[str, NodeReport] = field(default_factory=dict)
+    ordered: dict[str, float] = field(default_factory=dict)
+    """When a node was first told, unix seconds."""
+    unanswered: set[str] = field(default_factory=set)
+    """Nodes whose order may never have come: told again, until they are seen to have it."""
 
-def _ordered(site: Site, change: Change) -> NodeReport | None:
-    try:
-        site.apply(change)
-    except Unreachable:
-        return None  # the next tick sees what came of it, or the node's time runs out
-    except (Conflict, Refused) as error:
-        return NodeReport(change.node, change.factory, Fate.FAILED, str(error))
-    return None
+    def look(self, views: Views, now: float) -> None:
+        """Read how each node is, and give the orders whose turn it is."""
+        for change in self.order.changes:
+            if change.node not in self.ended:
+                view = views.get(change.node)
+                report = self._said(change, view, now) or self._told(change, view, now)
+                if report:
+                    self.ended[change.node] = report
+
+    def _said(self, change: Change, view: NodeView | None, now: float) -> NodeReport | None:
+        """Return how a node ended by what it shows, or by its time; None: not yet."""
+        waited_s = now - self.ordered.get(change.node, now)
+        report = change_report(view, change, waited_s)
+        if report and change.node not in self.ordered and takes_back(view, change):
+            return self._apply(change) or report
+        if report is None and waited_s > self.order.ready_timeout_s:
+            return too_late(view, change, waited_s)
+        return report
+
+    def _told(self, change: Change, view: NodeView | None, now: float) -> NodeReport | None:
+        """Order a change if it is its turn, or got no answer; return how it ended at once."""
+        if change.node in self.ordered:
+            lost = change.node in self.unanswered and not (view and view.ordered == change.want)
+            return self._apply(change) if lost else None
+        if self.order.begun_by and now >= self.order.begun_by.timestamp():
+            return not_begun(change)
+        if len(self.ordered.keys() - self.ended.keys()) >= self.order.at_once:
+            return None
+        self.ordered[change.node] = now
+        return self._apply(change)
+
+    def _apply(self, change: Change) -> NodeReport | None:
+        self.unanswered.discard(change.node)
+        try:
+            self.site.apply(change)
+        except Unreachable:
+            self.unanswered.add(change.node)
+        except (Conflict, Refused) as error:
+            return NodeReport(change.node, change.factory, Fate.FAILED, str(error))
+        return None
 
 
 def _let_go(site: Site, order: LetGo) -> None:

@@ -87,6 +87,13 @@ def test_whichever_answer_gets_lost_a_release_ends_as_undisturbed(story: Story) 
     assert [trial for trial in trials if trial.broken] == []
 
 
+def test_an_order_that_never_came_is_given_again(story: Story) -> None:
+    orders = [point for point in story.answers if point[0] == ("before", "MemorySite.apply")]
+    trial = tried(story, orders[3 * len(orders) // 4], spares=True)
+    assert trial.reached
+    assert trial.broken == ()
+
+
 def chosen(points: tuple[Point, ...]) -> tuple[Point, ...]:
     draw = random.Random(6)  # noqa: S311 - it has to be the same every time
     count = math.ceil(SHARE * len(points)) if PAGE else SAMPLE
