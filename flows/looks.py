@@ -60,6 +60,7 @@ def next_look(drive: Drive, made: Plan, gates: Gates, sheets: Sheets, due: int, 
         wait_s = min(LONGEST_WAIT_S, 3 * gates.window_s)
         if reported(online, reading, window) >= ENOUGH_REPORTED or waited_s > wait_s:
             break
+        del reading  # of a large fleet two at a time are a hundred megabytes
         clock.sleep(gates.window_s * _GRACE)
     drive.keep("reading", window, reading)
     sheets.enter(reading.records, reading.after)

@@ -32,11 +32,22 @@ from edgefleet.spec import Gates
 PAGE: Final = Path("docs/benchmarks-look.md")
 FLEETS: Final = ((200, 10), (1000, 50), (10_000, 500))
 PRE: Final = 60
-LOOKS: Final = 20
+LOOKS: Final = Gates().max_windows
 FACTORIES: Final = 12
 FIRST: Final = 1000
 WAS: Final = Digest("sha256:" + "a" * 64)
 WANT: Final = Digest("sha256:" + "b" * 64)
+COLUMNS: Final = (
+    "nodes",
+    "canary",
+    "windows read",
+    "draws, once",
+    "records to arrays",
+    "judging",
+    "a look",
+    "imports",
+    "peak",
+)
 HISTOGRAM: Final = tuple((bucket, 20) for bucket in range(12, 24))
 
 
@@ -157,22 +168,24 @@ def main() -> None:
     head = [
         "# What a look costs",
         "",
-        f"`make bench-look` on {machine()}. Medians of {LOOKS} looks, {PRE} windows of a past;",
-        "times are of the processor, in the process that looks.",
+        f"`make bench-look` on {machine()}. {PRE} windows of a past, then a soak of {LOOKS}",
+        "looks. Times are medians, of the processor, in the process that looks.",
         "",
-        "| nodes | canary | windows read | draws, once | records to arrays | judging | a look | "
-        "imports | peak |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---:|' * len(COLUMNS)}",
     ]
     PAGE.write_text("\n".join([*head, *rows, *TAIL]) + "\n", encoding="utf-8")
 
 
 TAIL: Final = (
     "",
-    "What nodes said is folded into arrays that the driver keeps, and let go of. One window read is",
-    "what is new at a look. Six is what a driver asks for: the five before are read again, since",
-    "labels come late, and replace what was known of them. Every tenth window it asks for all since",
-    "the change. The peak is that of the gate alone with one reading in memory, not of Prefect.",
+    "What nodes said is folded into arrays that the driver keeps, and let go of. One window read",
+    "is what is new at a look. Six is what a driver asks for: the five before are read again, as",
+    "labels come late, and replace what was known of them. Every tenth window a driver asks for",
+    "all windows since the change, which is not in this table.",
+    "",
+    "Memory is the largest that the process had: with the gate's imports (first column of the",
+    "two, no Prefect) before it did anything, and at its peak, with one reading's records.",
 )
 
 
