@@ -1,20 +1,18 @@
-"""One look: wait until a window is over, read the nodes' windows, keep them, hand on the book."""
+"""One look: wait until a window is over, read the nodes' windows, keep them, enter them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Final
 
-from edgefleet.edge.contract import Evidence
-from edgefleet.fleet.book import Reading, entered, reported
+from edgefleet.fleet.book import Reading, reported
+from edgefleet.fleet.design import Design
 from edgefleet.fleet.plan import Plan
+from edgefleet.fleet.sheets import Sheets
 from edgefleet.spec import Gates
 from edgefleet.wiring import world
 from tasks.records import Drive
 from tasks.telemetry import collect_evidence
-
-Book = Mapping[str, tuple[Evidence, ...]]
 
 ENOUGH_REPORTED: Final = 0.9
 LONGEST_WAIT_S: Final = 180.0
@@ -32,23 +30,22 @@ def current_window(gates: Gates) -> int:
     return math.floor(world().clock.now().timestamp() / gates.window_s)
 
 
-def begun_book(drive: Drive, after: int) -> Book:
+def begun_sheets(drive: Drive, design: Design, after: int) -> Sheets:
     """Return what is known already: the readings in the ledger, else the nodes' spools."""
-    stored = drive.recall_all("reading", Reading)
-    book: Book = {}
-    for reading in stored.values():
-        book = entered(book, reading)
-    if book:
-        return book
-    reading = _read(drive, after)
-    drive.keep("reading", 0, reading)  # the past of every node: a resumed driver needs it too
-    return entered({}, reading)
+    sheets = Sheets(design)
+    stored = False
+    for reading in drive.each("reading", Reading):
+        sheets.enter(reading.records, reading.after)
+        stored = True
+    if not stored:
+        reading = _read(drive, after)
+        drive.keep("reading", 0, reading)  # the past of every node: a resumed driver needs it too
+        sheets.enter(reading.records, reading.after)
+    return sheets
 
 
-def next_look(
-    drive: Drive, made: Plan, gates: Gates, book: Book, due: int, first: int
-) -> tuple[int, Book]:
-    """Wait until a window is over, `due` or a later one; return its number and the book with it.
+def next_look(drive: Drive, made: Plan, gates: Gates, sheets: Sheets, due: int, first: int) -> int:
+    """Wait until a window is over, `due` or a later one; enter it, and return its number.
 
     `first`: the first window that concerns whoever looks.
     """
@@ -63,9 +60,11 @@ def next_look(
         wait_s = min(LONGEST_WAIT_S, 3 * gates.window_s)
         if reported(online, reading, window) >= ENOUGH_REPORTED or waited_s > wait_s:
             break
+        del reading  # of a large fleet two at a time are a hundred megabytes
         clock.sleep(gates.window_s * _GRACE)
     drive.keep("reading", window, reading)
-    return window, entered(book, reading)
+    sheets.enter(reading.records, reading.after)
+    return window
 
 
 def _after(window: int, due: int, first: int) -> int:

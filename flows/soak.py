@@ -19,15 +19,16 @@ from edgefleet.edge.contract import Digest, ShadowOrder
 from edgefleet.fleet.design import Design, design_of
 from edgefleet.fleet.finding import Outcome, Verdict
 from edgefleet.fleet.floors import judge_first
-from edgefleet.fleet.gate import GateState, look, open_gate
+from edgefleet.fleet.gate import GateState, judge, open_gate
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.release import Phase, Signal
 from edgefleet.fleet.ruling import Ruling, most_windows
+from edgefleet.fleet.sheets import Sheet, Sheets
 from edgefleet.fleet.slices import slices_of
-from edgefleet.fleet.waves import judge_wave
+from edgefleet.fleet.waves import judge_wave, wave_design
 from edgefleet.spec import Gates
 from edgefleet.wiring import world
-from flows.looks import Book, begun_book, current_window, next_look
+from flows.looks import begun_sheets, current_window, next_look
 from tasks.records import Drive, approved_plan, champion_of, released_at
 from tasks.sites import order_shadows, take_inventory
 
@@ -62,20 +63,20 @@ def soak(release_id: str, epoch: int) -> None:
     last = drive.latest("look", Look)
     granted = drive.recall_all("ruling", Ruling)
     pre = design.pre[0] if design.pre else design.first_window
-    book = begun_book(drive, pre - 1)
+    sheets = begun_sheets(drive, design, pre - 1)
     # A look that decided may be there already: its driver was killed before it could act on it.
     signal = _DECIDED.get(last.verdict.outcome) if last else None
     while signal is None and not drive.release.abort_asked:
         due = last.window + gates.look_every if last else design.first_window
-        window, book = next_look(drive, made, gates, book, due, design.first_window)
-        last = _judged(design, gates, book, window, last)
+        window = next_look(drive, made, gates, sheets, due, design.first_window)
+        last = _judged(design, gates, sheets.until(window), window, last)
         drive.keep("look", last.number, last)
         get_run_logger().info("%s", last.verdict.text)
         signal = _meaning(last, gates, most_windows(gates.max_windows, granted))
     if signal is Signal.PASSED and drive.spec.approval.before_fleet == "required":
         signal = Signal.ASK
     if last and signal:
-        drive.keep("slices", 0, slices_of(design, gates, book, last.window))
+        drive.keep("slices", 0, slices_of(design, gates, sheets.until(last.window)))
         show_verdict(release_id)
         drive.move(Phase.SOAKING, signal, last.verdict.reason)
 
@@ -96,12 +97,12 @@ def show_verdict(release_id: str) -> None:
         )
 
 
-def _judged(design: Design, gates: Gates, book: Book, window: int, last: Look | None) -> Look:
+def _judged(design: Design, gates: Gates, sheet: Sheet, window: int, last: Look | None) -> Look:
     number = last.number + 1 if last else 1
     if design.was is None:
-        return Look(number, window, None, judge_first(design, gates, book, window, number))
+        return Look(number, window, None, judge_first(gates, sheet, window, number))
     state = last.state if last and last.state else open_gate(design, gates)
-    state, verdict = look(state, design, gates, book, window)
+    state, verdict = judge(state, design, gates, sheet, window)
     return Look(number, window, state, verdict)
 
 
@@ -168,22 +169,21 @@ def _watched(drive: Drive, made: Plan, index: int, holdback: tuple[str, ...], ga
     looks = drive.spec.waves.windows
     changed = tuple(change.node for change in made.waves[index].changes)
     first = current_window(gates) + 1
-    book: Book = {}  # what came before the wave was changed does not concern it
+    wave = wave_design(
+        gates,
+        changed=changed,
+        holdback=holdback,
+        want=made.want,
+        was=_was(drive),
+        first=first,
+        looks=looks,
+        waves=len(made.waves) - 2,
+    )
+    sheets = Sheets(wave.design)  # what came before the wave was changed does not concern it
     window = first - 1
     for number in range(1, looks + 1):
-        window, book = next_look(drive, made, gates, book, window + 1, first)
-        verdict = judge_wave(
-            gates,
-            book,
-            changed=changed,
-            holdback=holdback,
-            want=made.want,
-            was=_was(drive),
-            windows=range(first, window + 1),
-            look=number,
-            looks=looks,
-            waves=len(made.waves) - 2,
-        )
+        window = next_look(drive, made, gates, sheets, window + 1, first)
+        verdict = judge_wave(wave, gates, sheets.until(window), window, number)
         drive.keep("wave look", 1000 * index + number, verdict)
         if verdict.outcome is Outcome.FAIL:
             return verdict.reason

@@ -88,6 +88,12 @@ class Drive(msgspec.Struct, frozen=True):
         bodies = world().ledger.all(self.release_id, kind)
         return {n: decode(body, form) for n, body in bodies.items()}
 
+    def each(self, kind: str, form: type[T]) -> Iterator[T]:
+        """Yield all documents of a kind, ascending by number: one at a time, for large ones."""
+        bodies = dict(world().ledger.all(self.release_id, kind))
+        for number in sorted(bodies):
+            yield decode(bodies.pop(number), form)
+
     def recall(self, kind: str, number: int, form: type[T]) -> T | None:
         """Return a document, None if there is none."""
         return recall(self.release_id, kind, number, form)

@@ -18,7 +18,8 @@ from edgefleet.fleet.contrast import contrast_of
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.gate import draws_for
 from edgefleet.fleet.paths import share_as_extreme
-from edgefleet.fleet.scores import Score, is_share, scores_of, sheet_of
+from edgefleet.fleet.scores import Score, is_share, scores_of
+from edgefleet.fleet.sheets import sheet_of
 from edgefleet.spec import Gates
 
 

@@ -61,6 +61,10 @@ class Member:
     hardware: str = "any"
     line: str = ""
 
+    def __hash__(self) -> int:
+        """Hash the name alone: draws are kept by their nodes, and each look asks for them."""
+        return hash(self.node)
+
 
 def order(nodes: Sequence[Placed], salt: str) -> tuple[str, ...]:
     """Return all nodes' names, first to last; the canary is a prefix of it.

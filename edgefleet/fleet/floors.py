@@ -9,14 +9,11 @@ compared with its champion anyway, must have enough evidence and must not look w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edgefleet.edge.contract import Evidence
-from edgefleet.fleet.design import Design
 from edgefleet.fleet.finding import MetricVerdict, Outcome, Verdict, reason_of, worst
-from edgefleet.fleet.scores import sheet_of
+from edgefleet.fleet.sheets import Sheet
 from edgefleet.fleet.stats import (
     dispersion,
     log_bet_on_share_above,
@@ -95,15 +92,8 @@ def judge_floor(floor: Floor, gates: Gates, *, ready: bool, first: bool) -> Metr
     )
 
 
-def judge_first(
-    design: Design,
-    gates: Gates,
-    evidence: Mapping[str, Sequence[Evidence]],
-    window: int,
-    look: int,
-) -> Verdict:
+def judge_first(gates: Gates, sheet: Sheet, window: int, look: int) -> Verdict:
     """Return the verdict on a first release's canary: it has no champion, so floors alone."""
-    sheet = sheet_of(design, evidence, window)
     canary = sheet.after.of(sheet.canary)
     ready = look >= gates.min_windows
     metrics = tuple(

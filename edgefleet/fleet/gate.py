@@ -11,13 +11,12 @@ spent.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from edgefleet.edge.contract import Evidence
 from edgefleet.fleet.bets import Bet, agreement_bet, errors_bet, paired_bet, presence_bet
 from edgefleet.fleet.bets_finding import agreement_finding, paired_finding
 from edgefleet.fleet.budget import has_bets, share_of_budget
@@ -26,7 +25,8 @@ from edgefleet.fleet.design import Design
 from edgefleet.fleet.finding import MetricVerdict, Outcome, Verdict, reason_of, worst
 from edgefleet.fleet.floors import floors_of, judge_floor
 from edgefleet.fleet.paths import Draws, Paths, cross, draws_of, fresh, most_extreme
-from edgefleet.fleet.scores import PRESENCE_MARGIN, Sheet, presence_counts, scores_of, sheet_of
+from edgefleet.fleet.scores import PRESENCE_MARGIN, presence_counts, scores_of
+from edgefleet.fleet.sheets import Sheet
 from edgefleet.fleet.tally import Tally
 from edgefleet.spec import Gates
 
@@ -96,26 +96,14 @@ def open_gate(design: Design, gates: Gates) -> GateState:
     return GateState(0, unused, passing=tuple(Passing(name, unused) for name in names))
 
 
-def look(
-    state: GateState,
-    design: Design,
-    gates: Gates,
-    evidence: Mapping[str, Sequence[Evidence]],
-    window: int,
-) -> tuple[GateState, Verdict]:
-    """Return the state and the verdict after `window`.
-
-    `evidence` holds every record so far of all nodes of the design, of the past before the change
-    too; what came late is counted in the window it belongs to. The same look taken twice spends
-    nothing twice.
-    """
-    return judge(state, design, gates, sheet_of(design, evidence, window), window)
-
-
 def judge(
     state: GateState, design: Design, gates: Gates, sheet: Sheet, window: int
 ) -> tuple[GateState, Verdict]:
-    """Return the state and the verdict after `window`, from evidence that is in arrays already."""
+    """Return the state and the verdict after `window`.
+
+    `sheet` holds all evidence up to it, the past before the change too; what came late is counted
+    in the window it belongs to. The same look taken twice spends nothing twice.
+    """
     canary = sheet.after.of(sheet.canary)
     now = _Look(design.look_at(window), gates, design, sheet, canary, draws_for(design))
     state, bet = _bet(replace(state, look=max(state.look, now.number)), now)

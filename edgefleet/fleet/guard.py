@@ -18,12 +18,12 @@ import numpy as np
 
 from edgefleet.edge.contract import Digest, Evidence
 from edgefleet.fleet.alarms import Alarm, Cause
+from edgefleet.fleet.cells import Span, tally
 from edgefleet.fleet.inventory import Inventory
 from edgefleet.fleet.places import FLEET, factory_key, node_of, places_of
 from edgefleet.fleet.scores import BURST_CAP
 from edgefleet.fleet.stats import Floats
 from edgefleet.fleet.streams import Counts, Kept, Streams, metrics_of, streams_of
-from edgefleet.fleet.tally import Span, tally
 from edgefleet.spec import Spec
 
 Records = Mapping[str, Sequence[Evidence]]
@@ -157,13 +157,12 @@ class Run:
         """Yield the nodes' counts of each window that is still to count."""
         state = self._state
         spans = [
-            Span(node, digest, state.last.get(node, state.window) + 1, upto)
-            for node in self.places.nodes
+            Span(node, digest, state.last.get(node, state.window) + 1) for node in self.places.nodes
         ]
         if not spans:
             return
         first = min(span.first for span in spans)
-        found = tally(records, spans)
+        found = tally(records, spans, upto)
         c = found.counts
         tables = (
             *(c["labelled"], c["labelled"] - c["correct"], found.requests),

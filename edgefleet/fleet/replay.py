@@ -20,7 +20,8 @@ from edgefleet.fleet.budget import share_of_budget
 from edgefleet.fleet.contrast import Contrast, contrast_of
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.gate import draws_for
-from edgefleet.fleet.scores import is_share, scores_of, sheet_of
+from edgefleet.fleet.scores import is_share, scores_of
+from edgefleet.fleet.sheets import Sheets
 from edgefleet.fleet.stats import z_of
 from edgefleet.spec import Gates
 
@@ -62,9 +63,10 @@ def replayed(
     )
     draws = draws_for(same)
     found: dict[str, list[tuple[int, Contrast]]] = {}
+    sheets = Sheets(same)
+    sheets.enter(evidence)
     for windows in _looks(half):
-        sheet = sheet_of(same, evidence, first + windows - 1)
-        for score in scores_of(sheet, gates):
+        for score in scores_of(sheets.until(first + windows - 1), gates):
             if score.enough:
                 found.setdefault(score.name, []).append((windows, contrast_of(score, draws)))
     told = len(found)

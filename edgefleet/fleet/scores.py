@@ -7,16 +7,14 @@ are taken without it, and the text says so: noisier, and hand-picked nodes would
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgefleet.edge.contract import Evidence
-from edgefleet.fleet.design import Design
-from edgefleet.fleet.tally import Floats, Span, Tally, log_quantiles, tally
+from edgefleet.fleet.sheets import Sheet
+from edgefleet.fleet.tally import Floats, Tally, log_quantiles
 from edgefleet.spec import Gates
 
 LABELS_PRIOR: Final = 400
@@ -55,43 +53,6 @@ class Score:
     with_past: bool
     alarm: float
     """An estimate worse than this fails, once it is proven worse; mostly the margin."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """All evidence of one look as arrays; rows are the design's nodes."""
-
-    before: Tally
-    after: Tally
-    canary: NDArray[np.intp]
-    """Rows of the canary."""
-    control: NDArray[np.intp]
-
-
-def sheet_of(design: Design, evidence: Mapping[str, Sequence[Evidence]], window: int) -> Sheet:
-    """Return the evidence up to `window` that belongs to a design."""
-    chosen = frozenset(design.canary)
-    first, last = design.pre or (0, -1)
-    before = [Span(member.node, design.was, first, last) for member in design.nodes]
-    after = spans_after(design, window)
-    isin = np.array([member.node in chosen for member in design.nodes], dtype=np.bool_)
-    return Sheet(
-        tally(evidence, before), tally(evidence, after), np.flatnonzero(isin), np.flatnonzero(~isin)
-    )
-
-
-def spans_after(design: Design, window: int) -> list[Span]:
-    """Return which records of each node count from the change on, up to `window`."""
-    chosen = frozenset(design.canary)
-    return [
-        Span(
-            member.node,
-            design.want if member.node in chosen else design.was,
-            max(design.first_window, design.since.get(member.node, design.first_window)),
-            window,
-        )
-        for member in design.nodes
-    ]
 
 
 def is_share(metric: str) -> bool:

@@ -6,17 +6,17 @@ They describe and decide nothing: with a dozen slices one of them looks bad by c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from edgefleet.edge.contract import Evidence
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.gate import draws_for
-from edgefleet.fleet.scores import Sheet, is_share, scores_of, sheet_of, spans_after
-from edgefleet.fleet.tally import Flags, Floats, tally
+from edgefleet.fleet.scores import is_share, scores_of
+from edgefleet.fleet.sheets import Sheet
+from edgefleet.fleet.tally import Flags, Floats
 from edgefleet.spec import Gates
 
 WHOLE: Final = "canary"
@@ -39,21 +39,14 @@ class Slice:
     """Pairs, labels or requests."""
 
 
-def slices_of(
-    design: Design, gates: Gates, evidence: Mapping[str, Sequence[Evidence]], window: int
-) -> tuple[Slice, ...]:
-    """Return every slice in which the canary has nodes with evidence, up to `window`.
+def slices_of(design: Design, gates: Gates, sheet: Sheet) -> tuple[Slice, ...]:
+    """Return every slice in which the canary has nodes with evidence.
 
     A first release has nothing to compare with; a canary in one place is one slice.
     """
     if design.was is None:
         return ()
-    sheet = sheet_of(design, evidence, window)
-    metrics = [
-        *_by_pairs(sheet),
-        *_by_nodes(design, sheet, gates),
-        *_inference_times(design, sheet, evidence, window),
-    ]
+    metrics = [*_by_pairs(sheet), *_by_nodes(design, sheet, gates), *_inference_times(sheet)]
     members = [design.nodes[row] for row in sheet.canary]
     found = []
     for by, names in (
@@ -102,12 +95,9 @@ def _by_nodes(design: Design, sheet: Sheet, gates: Gates) -> Iterator[_Metric]:
         yield _Metric(score.name, unit, off, score.weights[sheet.canary], counts)
 
 
-def _inference_times(
-    design: Design, sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]], window: int
-) -> Iterator[_Metric]:
+def _inference_times(sheet: Sheet) -> Iterator[_Metric]:
     """Compare how long both models took for the same requests, alone: no queue, no network."""
-    spans = spans_after(design, window)
-    counts = tally(evidence, [spans[row] for row in sheet.canary], _TIMES).counts
+    counts = sheet.after.of(sheet.canary).counts
     new, old, pairs = (counts[name].sum(1) for name in _TIMES)
     both = (new > 0) & (old > 0)
     if both.any():

@@ -7,60 +7,38 @@ labels among them) are added. Another digest than the expected one is no evidenc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
-from operator import attrgetter
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefleet.edge.contract import BOUNDS_S, BUCKETS, Digest, Evidence
+from edgefleet.edge.contract import BOUNDS_S, BUCKETS
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-_FIELDS: Final = (
-    "ok",
-    "server_errors",
-    "refused",
-    "labelled",
-    "correct",
-    "shadowed",
-    "disagreed",
-    "disagreed_labelled",
-    "shadow_gains",
-    "shadow_losses",
-    "paired",
-    "gains",
-    "losses",
-)
 _LOWEST_LOG: Final = float(np.log(BOUNDS_S[0]))
 _LOG_FACTOR: Final = float(np.log(BOUNDS_S[1] / BOUNDS_S[0]))
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Which records of one node count."""
-
-    node: str
-    digest: Digest | None
-    """What it ought to serve; None: none count."""
-    first: int
-    last: int
 
 
 @dataclass(frozen=True)
 class Tally:
     """Counts of nodes (rows) in windows (columns); sums are made once, when they are asked for."""
 
-    counts: Mapping[str, Floats]
+    tables: Mapping[str, NDArray[np.number]]
+    """Of whatever numbers they are kept in; read as `counts`."""
     seen: Flags
     """There is a warm record, of whatever digest."""
     histograms: Floats
     """Latencies over all windows, shape (nodes, BUCKETS + 1)."""
+
+    @property
+    def counts(self) -> Mapping[str, Floats]:
+        """The tables, each as floats when it is asked for: sums of small integers might not fit."""
+        return _Counts(self.tables)
 
     @cached_property
     def requests(self) -> Floats:
@@ -79,8 +57,22 @@ class Tally:
 
     def of(self, rows: NDArray[np.intp]) -> Tally:
         """Return the same of some nodes."""
-        counts = {name: table[rows] for name, table in self.counts.items()}
-        return Tally(counts, self.seen[rows], self.histograms[rows])
+        tables = {name: table[rows] for name, table in self.tables.items()}
+        return Tally(tables, self.seen[rows], self.histograms[rows])
+
+
+class _Counts(Mapping[str, Floats]):
+    def __init__(self, tables: Mapping[str, NDArray[np.number]]) -> None:
+        self._tables = tables
+
+    def __getitem__(self, name: str) -> Floats:
+        return self._tables[name].astype(np.float64, order="C", copy=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
 
 
 def log_quantiles(cumulated: Floats, q: float) -> Floats:
@@ -104,48 +96,3 @@ def slower_than(histograms: Floats, limit_s: float) -> Floats:
     below = ((math.log(limit_s) - lower_log) / _LOG_FACTOR).clip(0, 1)
     slower: Floats = (histograms * (1 - below)).sum(1)
     return slower
-
-
-def tally(
-    evidence: Mapping[str, Sequence[Evidence]],
-    spans: Sequence[Span],
-    fields: Sequence[str] = _FIELDS,
-) -> Tally:
-    """Return the counts of each span's node; the columns run from the earliest to the latest.
-
-    `fields`: at least two, by their names in a record.
-    """
-    first = min((span.first for span in spans), default=0)
-    width = max(0, max((span.last for span in spans), default=-1) - first + 1)
-    cells: list[int] = []
-    rows: list[int] = []
-    counted: list[Evidence] = []
-    seen = np.zeros((len(spans), width), dtype=np.bool_)
-    for row, span in enumerate(spans):
-        for record in evidence.get(span.node, ()):
-            window = record.window
-            if span.first <= window <= span.last and record.warm:
-                seen[row, window - first] = True
-                if record.digest == span.digest:
-                    cells.append(row * width + window - first)
-                    rows.append(row)
-                    counted.append(record)
-    shape = (len(spans), width)
-    flat = np.fromiter(chain.from_iterable(map(attrgetter(*fields), counted)), np.int64)
-    columns = flat.reshape(-1, len(fields)).T
-    where = np.array(cells, dtype=np.int64)
-    counts = {
-        name: np.bincount(where, column, width * len(spans)).reshape(shape).astype(np.float64)
-        for name, column in zip(fields, columns, strict=True)
-    }
-    return Tally(counts, seen, _histograms(counted, rows, len(spans)))
-
-
-def _histograms(records: Sequence[Evidence], rows: Sequence[int], nodes: int) -> Floats:
-    pairs = chain.from_iterable(chain.from_iterable(record.latency for record in records))
-    flat = np.fromiter(pairs, np.int64).reshape(-1, 2)
-    of_record = np.fromiter((len(record.latency) for record in records), np.int64)
-    row = np.repeat(np.array(rows, dtype=np.int64), of_record)
-    width = BUCKETS + 1
-    table = np.bincount(row * width + flat[:, 0], flat[:, 1], nodes * width)
-    return table.reshape(nodes, width).astype(np.float64)

@@ -9,68 +9,75 @@ already: a look passes when enough requests were seen and nothing points beyond 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from edgefleet.edge.contract import Digest, Evidence
+from edgefleet.edge.contract import Digest
 from edgefleet.fleet.cohorts import Member
 from edgefleet.fleet.contrast import Contrast, contrast_of, finding_of
 from edgefleet.fleet.design import DRAWS, Design
 from edgefleet.fleet.finding import MetricVerdict, Outcome, Verdict, reason_of, worst
 from edgefleet.fleet.floors import floors_of, judge_floor
 from edgefleet.fleet.paths import draws_of, most_extreme, share_as_extreme
-from edgefleet.fleet.scores import Sheet, errors_score, latency_scores, sheet_of
+from edgefleet.fleet.scores import errors_score, latency_scores
+from edgefleet.fleet.sheets import Sheet
 from edgefleet.spec import Gates
 
 _SIGN: Final = 0.05
 """An estimate beyond a margin that chance gives less often than this is a sign, not a proof."""
 
 
-def judge_wave(
+@dataclass(frozen=True, slots=True)
+class WaveDesign:
+    """Who is compared with whom after one wave, and with what share of the error budget."""
+
+    design: Design
+    looks: int
+    """How many looks the wave gets."""
+    alpha: float
+    """Of each look."""
+
+
+def wave_design(
     gates: Gates,
-    evidence: Mapping[str, Sequence[Evidence]],
     *,
     changed: Sequence[str],
     holdback: Sequence[str],
     want: Digest,
     was: Digest,
-    windows: Sequence[int],
-    look: int,
+    first: int,
     looks: int,
     waves: int = 1,
-    members: Sequence[Member] = (),
-    pre: tuple[int, int] | None = None,
-) -> Verdict:
-    """Return the verdict on `changed` nodes over `windows`.
+) -> WaveDesign:
+    """Return the design of the looks at `changed` nodes.
 
     Args:
         gates: Margins, floors and error rates.
-        evidence: Records of all nodes; `pre` ones too, where that is given.
         changed: Nodes that serve `want`.
         holdback: Nodes that serve `was`.
         want: The digest that is rolled out.
         was: The champion's.
-        windows: Numbers of the windows, ascending, all after the change.
-        look: Which look at this wave, from 1.
+        first: The first window after the change.
         looks: How many looks each wave gets.
         waves: How many waves are looked at: the budget is divided by `looks * waves`.
-        members: Strata of the nodes; without them all count as of one.
-        pre: First and last window before any node changed; None: compare without a past.
     """
     alpha = gates.alpha_fail / max(1, looks * waves)
-    strata = {member.node: member for member in members}
-    nodes = tuple(strata.get(node, Member(node, "all")) for node in (*changed, *holdback))
     design = Design(
-        nodes=nodes,
+        nodes=tuple(Member(node, "all") for node in (*changed, *holdback)),
         canary=tuple(changed),
         want=want,
         was=was,
         salt=f"wave/{want}",
-        first_window=windows[0],
-        pre=pre,
+        first_window=first,
         draws=max(DRAWS, math.ceil(2 / alpha)),
     )
-    sheet = sheet_of(design, evidence, windows[-1])
+    return WaveDesign(design, looks, alpha)
+
+
+def judge_wave(wave: WaveDesign, gates: Gates, sheet: Sheet, window: int, look: int) -> Verdict:
+    """Return the verdict on a wave after `window`; `look` counts from 1."""
+    design, alpha = wave.design, wave.alpha
     draws = draws_of(design.nodes, design.canary, design.salt, design.draws)
     scores = (*latency_scores(sheet, gates, (0.99,)), errors_score(sheet, gates))
     contrasts = tuple(contrast_of(score, draws) for score in scores)
@@ -84,8 +91,8 @@ def judge_wave(
     )
     outcome = worst(metric.outcome for metric in metrics)
     text = "\n".join(metric.text for metric in metrics)
-    reason = reason_of(metrics, outcome, look, f"; {looks} looks at this wave")
-    return Verdict(windows[-1], look, outcome, metrics, _driving(design, contrasts), text, reason)
+    reason = reason_of(metrics, outcome, look, f"; {wave.looks} looks at this wave")
+    return Verdict(window, look, outcome, metrics, _driving(design, contrasts), text, reason)
 
 
 def _findings(

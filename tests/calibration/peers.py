@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from edgefleet.fleet.finding import Outcome
-from edgefleet.fleet.scores import Sheet
+from edgefleet.fleet.sheets import Sheet
 from edgefleet.fleet.tally import Floats, log_quantiles
 from tests.calibration.season import sheets
 

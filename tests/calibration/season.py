@@ -8,7 +8,7 @@ import numpy as np
 
 from edgefleet.fleet.finding import Outcome
 from edgefleet.fleet.gate import judge, open_gate
-from edgefleet.fleet.scores import Sheet
+from edgefleet.fleet.sheets import Sheet
 from edgefleet.fleet.tally import Floats, Tally
 from edgefleet.spec import Gates
 from tests.calibration.labels import NAMES, label_counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from edgefleet.edge.contract import BOUNDS_S, Digest, Evidence
 from edgefleet.fleet.cohorts import Member, order
-from edgefleet.fleet.verdict import Design, GateState, Outcome, Verdict, look, open_gate
+from edgefleet.fleet.sheets import Sheets, sheet_of
+from edgefleet.fleet.verdict import Design, GateState, Outcome, Verdict, judge, open_gate
 from edgefleet.spec import AccuracyGate, ErrorGate, Gates, LatencyGate
 
 WAS = Digest("sha256:" + "a" * 64)
@@ -153,6 +155,17 @@ def _online(rng: np.random.Generator, size: tuple[int, int], share: float) -> ND
     return there
 
 
+def look(
+    state: GateState,
+    plan: Design,
+    rules: Gates,
+    seen: Mapping[str, Sequence[Evidence]],
+    window: int,
+) -> tuple[GateState, Verdict]:
+    """Judge all evidence up to a window."""
+    return judge(state, plan, rules, sheet_of(plan, seen, window), window)
+
+
 @dataclass(frozen=True)
 class Run:
     """How a canary's soak ended."""
@@ -175,8 +188,10 @@ def soak(
     plan = plan or design(world)
     seen = evidence(world, plan) if seen is None else seen
     state = open_gate(plan, rules)
-    for number in range(1, (last or rules.max_windows) + 1):
-        state, verdict = look(state, plan, rules, seen, FIRST + number - 1)
+    sheets = Sheets(plan)
+    sheets.enter(seen)
+    for window in range(FIRST, FIRST + (last or rules.max_windows)):
+        state, verdict = judge(state, plan, rules, sheets.until(window), window)
         if verdict.outcome is not Outcome.INCONCLUSIVE:
             break
-    return Run(verdict.outcome, number, state, verdict)
+    return Run(verdict.outcome, plan.look_at(window), state, verdict)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import msgspec
 
-from edgefleet.edge.contract import Evidence
-from edgefleet.fleet.verdict import Outcome, Verdict, judge_first, judge_wave
+from edgefleet.fleet.sheets import sheet_of
+from edgefleet.fleet.verdict import Outcome, Verdict, judge_first, judge_wave, wave_design
 from edgefleet.spec import Floors, Gates
 from tests.fleet.simulated import FIRST, WANT, WAS, World, design, evidence, gates
 
@@ -17,7 +17,9 @@ WORLD = World(pre=0, windows=20, offline=0.0)
 
 def first(world: World, rules: Gates, look: int = 15) -> Verdict:
     plan = replace(design(world), was=None, pre=None)
-    return judge_first(plan, rules, evidence(world, plan), FIRST + look - 1, look)
+    return judge_first(
+        rules, sheet_of(plan, evidence(world, plan), FIRST + look - 1), FIRST + look - 1, look
+    )
 
 
 def test_a_first_release_passes_when_it_is_shown_to_hold_every_floor() -> None:
@@ -29,7 +31,7 @@ def test_a_first_release_passes_when_it_is_shown_to_hold_every_floor() -> None:
 def test_a_first_release_does_not_pass_before_its_soak_or_without_evidence() -> None:
     assert first(WORLD, FLOORS, look=9).outcome is Outcome.INCONCLUSIVE
     plan = replace(design(WORLD), was=None, pre=None)
-    none = judge_first(plan, FLOORS, {}, FIRST + 14, 15)
+    none = judge_first(FLOORS, sheet_of(plan, {}, FIRST + 14), FIRST + 14, 15)
     assert none.outcome is Outcome.INCONCLUSIVE
     assert "no evidence, and that is not counted as good" in none.text
 
@@ -53,20 +55,20 @@ def test_without_an_accuracy_floor_the_verdict_says_that_nothing_judged_it() -> 
 def wave(world: World, rules: Gates, windows: int = 3) -> Verdict:
     """Judge twelve changed nodes against eight of the holdback."""
     plan = design(world)
-    seen: dict[str, tuple[Evidence, ...]] = evidence(world, plan)
     others = [m.node for m in plan.nodes if m.node not in plan.canary]
-    return judge_wave(
+    made = wave_design(
         rules,
-        seen,
         changed=plan.canary,
         holdback=others[:8],
         want=WANT,
         was=WAS,
-        windows=range(FIRST, FIRST + windows),
-        look=windows,
+        first=FIRST,
         looks=3,
         waves=3,
     )
+    last = FIRST + windows - 1
+    sheet = sheet_of(made.design, evidence(world, plan), last)
+    return judge_wave(made, rules, sheet, last, windows)
 
 
 WAVE = replace(WORLD, canary=12)

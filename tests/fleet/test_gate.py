@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefleet.edge.contract import Digest, Evidence
-from edgefleet.fleet.verdict import GateState, Outcome, Verdict, look, open_gate
+from edgefleet.fleet.verdict import GateState, Outcome, Verdict, open_gate
 from edgefleet.spec import AccuracyGate, ErrorGate, Floors, LatencyGate
-from tests.fleet.simulated import FIRST, WANT, World, design, evidence, gates, soak
+from tests.fleet.simulated import FIRST, WANT, World, design, evidence, gates, look, soak
 
 SHORT = gates(max_windows=20, pre_windows=15)
 SMALL = World(nodes=24, pre=15, windows=20)

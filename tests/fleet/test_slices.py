@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import msgspec
 
+from edgefleet.fleet.sheets import sheet_of
 from edgefleet.fleet.slices import Slice, slices_of
 from tests.fleet.simulated import FIRST, World, design, evidence, gates
 
@@ -13,7 +14,7 @@ LAST = FIRST + 29
 
 def found(world: World = WORLD) -> tuple[Slice, ...]:
     plan = design(world)
-    return slices_of(plan, gates(), evidence(world, plan), LAST)
+    return slices_of(plan, gates(), sheet_of(plan, evidence(world, plan), LAST))
 
 
 def test_every_factory_and_class_of_the_canary_has_each_metric_with_its_nodes() -> None:
@@ -52,7 +53,7 @@ def test_one_factory_that_suffers_alone_stands_out() -> None:
         )
         for node, records in evidence(WORLD, plan).items()
     }
-    slices = slices_of(plan, gates(), seen, LAST)
+    slices = slices_of(plan, gates(), sheet_of(plan, seen, LAST))
     accuracy = {one.name: one.effect for one in slices if one.metric == "accuracy"}
     assert accuracy.pop(bad) == -100
     assert all(accuracy[name] > -20 for name in accuracy if name.startswith("f"))
@@ -69,7 +70,11 @@ def test_old_and_new_are_compared_on_how_long_they_took_for_the_same_requests() 
         )
         for node, records in evidence(WORLD, plan).items()
     }
-    times = [one for one in slices_of(plan, gates(), seen, LAST) if one.metric == "inference"]
+    times = [
+        one
+        for one in slices_of(plan, gates(), sheet_of(plan, seen, LAST))
+        if one.metric == "inference"
+    ]
     assert {one.by for one in times} == {"canary", "factory", "hardware"}
     assert all(abs(one.effect - 30) < 1e-9 for one in times)
     shadowed = sum(
@@ -83,6 +88,8 @@ def test_old_and_new_are_compared_on_how_long_they_took_for_the_same_requests() 
 
 def test_a_first_release_has_no_slices_and_a_canary_in_one_place_one() -> None:
     plan = design(WORLD)
-    assert slices_of(replace(plan, was=None), gates(), {}, LAST) == ()
+    assert slices_of(replace(plan, was=None), gates(), sheet_of(plan, {}, LAST)) == ()
     alone = design(replace(WORLD, canary=1))
-    assert {one.by for one in slices_of(alone, gates(), evidence(WORLD, alone), LAST)} == {"canary"}
+    assert {
+        one.by for one in slices_of(alone, gates(), sheet_of(alone, evidence(WORLD, alone), LAST))
+    } == {"canary"}

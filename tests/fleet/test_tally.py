@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edgefleet.edge.contract import BOUNDS_S, BUCKETS, Digest, Evidence, bucket_of
 from edgefleet.edge.tally import quantile
-from edgefleet.fleet.tally import Span, log_quantiles, slower_than, tally
+from edgefleet.fleet.cells import Span, tally
+from edgefleet.fleet.tally import log_quantiles, slower_than
 
 ONE = Digest("sha256:" + "1" * 64)
 TWO = Digest("sha256:" + "2" * 64)
@@ -72,8 +73,15 @@ def test_only_the_expected_digest_is_counted_and_a_late_label_in_its_own_window(
             Evidence(window=5, digest=ONE, boot="a", labelled=4, correct=3),
         ]
     }
-    found = tally(records, [Span("n1", ONE, 5, 7), Span("n2", ONE, 5, 7), Span("n1", None, 5, 7)])
-    assert found.requests.tolist() == [[10, 0, 4], [0, 0, 0], [0, 0, 0]]
+    found = tally(records, [Span("n1", ONE, 5), Span("n2", ONE, 5)], 7)
+    assert found.requests.tolist() == [[10, 0, 4], [0, 0, 0]]
     assert found.counts["labelled"][0].tolist() == [4, 0, 0]
     assert 10 == found.histograms[0, 7] == found.histograms.sum()
     assert found.seen[0].tolist() == [True, False, True]
+
+
+def test_of_a_node_that_ought_to_serve_nothing_nothing_counts_but_that_it_is_there() -> None:
+    records = {"n1": [Evidence(window=5, digest=ONE, boot="a", ok=10, latency=((7, 10),))]}
+    found = tally(records, [Span("n1", None, 5)], 5)
+    assert 0 == found.requests.sum() == found.histograms.sum()
+    assert found.seen.all()

@@ -10,9 +10,10 @@ import pytest
 
 from edgefleet.edge.contract import Evidence
 from edgefleet.fleet.paths import EARLY, EVENLY, spent
-from edgefleet.fleet.scores import accuracy_score, errors_score, sheet_of
-from edgefleet.fleet.verdict import Outcome, look, open_gate
-from tests.fleet.simulated import FIRST, World, design, evidence, gates, soak
+from edgefleet.fleet.scores import accuracy_score, errors_score
+from edgefleet.fleet.sheets import sheet_of
+from edgefleet.fleet.verdict import Outcome, open_gate
+from tests.fleet.simulated import FIRST, World, design, evidence, gates, look, soak
 
 UNPAIRED = World(paired=0, nodes=48, canary=6, seed=3)
 RULES = gates(shadow_rate=0.0)

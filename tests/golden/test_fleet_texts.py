@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from edgefleet.fleet.plan_text import plan_table
 from edgefleet.fleet.preflight import first_preflight, preflight
-from edgefleet.fleet.verdict import Verdict, look, open_gate
+from edgefleet.fleet.verdict import Verdict, open_gate
 from edgefleet.spec import Floors, Gates
 from tests.fleet.fleets import fleet, offline, plan, view
-from tests.fleet.simulated import FIRST, World, design, evidence, gates, soak
+from tests.fleet.simulated import FIRST, World, design, evidence, gates, look, soak
 from tests.golden.files import same_as_golden
 
 

@@ -9,7 +9,7 @@ from edgefleet.adapters.memory.kill import watched
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.release import Phase
 from edgefleet.wiring import installed
-from flows.looks import begun_book
+from flows.looks import begun_sheets
 from flows.release import release
 from flows.soak import Look
 from tasks.records import Drive, needed
@@ -49,10 +49,8 @@ def test_what_a_node_did_while_it_was_cut_off_counts_once_it_is_back(build: Buil
     with installed(replace(made.world, telemetry=telemetry)):
         release(second)
         drive = Drive(second, 0)
-        first = needed(second, "design", 0, Design).first_window
-        book = begun_book(drive, first - 1)
-    assert len(book) == 40
-    told = {record.window for record in max(book.values(), key=len)}
-    for records in book.values():
-        known = {record.window for record in records}
-        assert {window for window in told if first <= window < first + 20} <= known
+        design = needed(second, "design", 0, Design)
+        sheet = begun_sheets(drive, design, design.first_window - 1).until(design.first_window + 19)
+    seen = sheet.after.seen
+    assert seen.shape == (40, 20)
+    assert seen[:, 1:].all()  # in the first one most had just started
