@@ -33,8 +33,9 @@ test: .venv/.made ## every test but those on Kubernetes; ARGS are passed on
 test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
 	$(BIN)/python -m pytest -m kubernetes tests/kubernetes $(ARGS)
 
-test-crash: .venv/.made ## a release for every point at which its driver can die (hours); docs/crashes.md
+test-crash: .venv/.made ## a release for every point at which its driver can die (hours); docs/crashes.md, deaths.md
 	EDGEFLEET_CRASHES=docs/crashes.md $(BIN)/python -m pytest tests/scenarios/test_crashes.py $(ARGS)
+	EDGEFLEET_DEATHS=docs/deaths.md $(BIN)/python -m pytest tests/e2e/test_parts_die.py $(ARGS)
 
 test-quick: .venv/.made ## the tests of a minute
 	$(BIN)/python -m pytest -m "not servers" $(wildcard $(QUICK))
