@@ -38,6 +38,7 @@ test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernete
 
 test-crash: .venv/.made ## a release for every point at which its driver can die (hours), or SHARE=0.1 of them
 	EDGEFLEET_CRASHES=docs/crashes.md EDGEFLEET_CRASHES_SHARE=$(SHARE) $(BIN)/python -m pytest tests/scenarios/test_crashes.py $(ARGS)
+	EDGEFLEET_DEATHS=docs/deaths.md $(BIN)/python -m pytest tests/e2e/test_parts_die.py $(ARGS)
 
 test-quick: .venv/.made ## the tests of a minute
 	$(BIN)/python -m pytest -m "not servers" $(wildcard $(QUICK))

@@ -86,14 +86,14 @@ class _Round:
 def reconcile() -> tuple[Reconciled, ...]:
     """Start drivers that are missing, then bring every workload's nodes to their champion."""
     keep_deadlines()
-    _start()
+    _start(patient=True)  # it is a driver's death that called us, or may be
     found = tuple(_of_file(file) for file in Settings().spec_files())
     _start()  # again: a release may have found its workload held by us
     return found
 
 
-def _start() -> None:
-    started = start_missing()
+def _start(*, patient: bool = False) -> None:
+    started = start_missing(patient=patient)
     if started:
         get_run_logger().info("another driver for %s", ", ".join(started))
 

@@ -6,6 +6,7 @@ moves nothing itself, and needs no lease.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -30,6 +31,11 @@ from edgefleet.wiring import world
 from tasks.records import before_it
 from tasks.starts import start_release
 
+_LEASES: Final = 3
+"""So many may pass while one is waited for: a living driver may have taken it."""
+_AFTER_S: Final = 0.1
+"""A lease that runs out now has run out then."""
+
 _PAGE: Final = 200
 """As many runs as Prefect's server gives in one answer."""
 
@@ -53,26 +59,40 @@ _OPEN: Final = [
 ]
 
 
-def start_missing() -> tuple[str, ...]:
+def start_missing(*, patient: bool = False) -> tuple[str, ...]:
     """Start a driver for every live release that nobody drives; return their ids.
 
-    A release whose run was cancelled is aborted by it: that is what Cancel means.
+    A release whose run was cancelled is aborted by it: that is what Cancel means. Patient: a lease
+    that a dead driver left is waited for, so that its successor need not wait for the next look.
 
     Raises:
         Refused: there is no deployment of the release flow.
         Unreachable: Prefect's server, or the ledger, does not answer.
     """
+    started, soon_s = _started()
+    until = time.monotonic() + _LEASES * world().lease_s
+    while patient and soon_s and time.monotonic() < until:
+        time.sleep(min(soon_s) + _AFTER_S)
+        more, soon_s = _started()
+        started += more
+    return tuple(started)
+
+
+def _started() -> tuple[list[str], list[float]]:
+    """Look once; return whom a driver was started for, and when leases of dead ones run out."""
     here = world()
-    started = []
+    started, soon_s = [], []
     for driven, after in _decided():
         if driven.do == "leave":
+            if driven.again_s:
+                soon_s.append(driven.again_s)
             continue
         if driven.do == "abort":
             here.ledger.ask_abort(driven.release_id, driven.why, here.clock.now())
         here.ledger.note(driven.release_id, f"another driver: {driven.why}", here.clock.now())
         start_release(driven.release_id, after)
         started.append(driven.release_id)
-    return tuple(started)
+    return started, soon_s
 
 
 def _decided() -> Iterator[tuple[Driven, str]]:

@@ -60,6 +60,10 @@ class RunState(StrEnum):
     COMPLETED = "completed"
 
 
+_OVER: Final = frozenset({RunState.DIED, RunState.COMPLETED})
+"""The process of such a run has ended; that of a cancelled one may not have yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One flow run of a release."""
@@ -79,6 +83,9 @@ class Driven:
     do: Literal["leave", "start", "abort"]
     """`abort`: record the wish that a cancelled run expresses, and start a driver for it."""
     why: str
+    again_s: float = 0.0
+    """Its driver died, and the lease that it left runs out in so many seconds; 0: nothing will be
+    known so soon."""
 
 
 def decide(
@@ -94,12 +101,16 @@ def decide(
     `older` is the live release of the same workload for which it waits, empty: it is its turn.
     `runs` are all that Prefect knows of it, in any order.
     """
-    why = _undisturbed(release, older, lease, runs, now, lease_s)
+    newest = max(runs, key=lambda run: run.created, default=None)
+    dead = newest is not None and newest.state is RunState.DIED
+    died = dead and all(run.state in _OVER for run in runs)
+    why = _undisturbed(release, older, lease, runs, now, lease_s, died=died)
     if why:
-        return Driven(release.release_id, "leave", why)
+        left_s = (lease.expires_at - now).total_seconds() if lease.expires_at else 0.0
+        soon = died and not older and lease.valid(now)
+        return Driven(release.release_id, "leave", why, again_s=left_s if soon else 0.0)
     if release.abort_asked:
         return Driven(release.release_id, "start", f"to abort it: {release.abort_asked}")
-    newest = max(runs, key=lambda run: run.created, default=None)
     if newest and newest.state is RunState.CANCELLED:
         return Driven(release.release_id, "abort", "its flow run was cancelled")
     if release.phase is Phase.HELD:
@@ -116,18 +127,21 @@ def _undisturbed(
     runs: Sequence[Run],
     now: datetime,
     lease_s: float,
+    *,
+    died: bool,
 ) -> str:
     """Return why a release has a driver, or can have none yet; empty: nobody drives it."""
     if older:
         return f"waits for {older} to end"
     if lease.valid(now):
         return f"its workload is held by {lease.holder}"
-    if not lease.gone(now, lease_s):
+    # Who is known to be dead renews nothing.
+    if not died and not lease.gone(now, lease_s):
         return "its workload's lease has just run out: it may be renewed yet"
-    return next(filter(None, (_alive(run, release, now) for run in runs)), "")
+    return next(filter(None, (_alive(run, release, lease, now, lease_s) for run in runs)), "")
 
 
-def _alive(run: Run, release: Release, now: datetime) -> str:
+def _alive(run: Run, release: Release, lease: Lease, now: datetime, lease_s: float) -> str:
     """Return why a run without a lease may still drive, empty: it does not."""
     age_s = (now - run.since).total_seconds()
     match run.state:
@@ -137,10 +151,23 @@ def _alive(run: Run, release: Release, now: datetime) -> str:
             return "its run is suspended: somebody is asked"
         case RunState.PENDING if age_s <= PENDING_S:
             return "a run of it is about to begin"
-        case RunState.RUNNING if age_s <= BEGINNING_S:
+        case RunState.RUNNING if age_s <= BEGINNING_S and not _driven(run, release, lease, lease_s):
             return "a run of it has just begun"
         case _:
             return ""
+
+
+def _driven(run: Run, release: Release, lease: Lease, lease_s: float) -> bool:
+    """Say whether somebody drove the release after a run of it had begun.
+
+    By then that run had the lease too, or waited for it. So if it is free now, the run is gone,
+    whatever Prefect says: its server may have been away when the run ended.
+    """
+    if release.changed_at > run.since:
+        return True
+    if not lease.holder or lease.expires_at is None:
+        return False
+    return lease.expires_at - timedelta(seconds=lease_s) > run.since
 
 
 def _followed(release_id: str, newest: Run, runs: Sequence[Run], now: datetime) -> Driven:

@@ -108,6 +108,21 @@ def test_a_dead_program_is_started_again_on_its_port_and_its_orphans_end(
     assert running(home) != {"small": leader.pid}
 
 
+def test_whoever_serves_again_once_its_predecessor_does_is_left_alone(
+    home: Path, tmp_path: Path
+) -> None:
+    leaning = serving(tmp_path, "second")
+    leaning = replace(leaning, ready_urls=(*leaning.ready_urls, "{small_url}/"), after=("small",))
+    up(home, [leaning, serving(tmp_path)])
+    leader, *_ = family(tmp_path)
+    before = running(home)
+    leader.send(signal.SIGKILL)
+    wait_until(lambda: not leader.alive)
+    up(home, [leaning, serving(tmp_path)])
+    assert running(home)["second"] == before["second"]
+    assert running(home)["small"] != before["small"]
+
+
 def test_a_program_described_otherwise_is_replaced(home: Path, tmp_path: Path) -> None:
     up(home, [serving(tmp_path)])
     before = family(tmp_path)

@@ -21,7 +21,9 @@ from edgefleet.fleet.release import LIVE, Phase, Release
 
 NOW = datetime(2026, 1, 5, 6, tzinfo=UTC)
 LEASE_S = 10.0
-RELEASE = Release("d-2", "d", "local", 2, "net", "2", Phase.SOAKING, NOW, NOW, "poll")
+EARLIER = NOW - timedelta(hours=2)
+RELEASE = Release("d-2", "d", "local", 2, "net", "2", Phase.SOAKING, EARLIER, EARLIER, "poll")
+MOVED = replace(RELEASE, changed_at=NOW - timedelta(seconds=15))
 HELD = replace(RELEASE, phase=Phase.HELD)
 ASKED = replace(RELEASE, abort_asked="wrong version")
 
@@ -56,7 +58,13 @@ DONE = (RunState.COMPLETED, 30.0)
         (RELEASE, "", VALID, [DIED], "leave", "held by me"),
         (RELEASE, "d-1", LOST, [RUNNING], "leave", "waits for d-1"),
         (RELEASE, "", LATE, [RUNNING], "leave", "may be renewed"),
+        (RELEASE, "", LATE, [DIED], "start", "died"),
+        (RELEASE, "", LATE, [RUNNING, DIED], "leave", "may be renewed"),
         (RELEASE, "", LOST, [RUNNING], "start", "died with its worker"),
+        (RELEASE, "", LOST, [(RunState.RUNNING, 60.0)], "start", "died with its worker"),
+        (RELEASE, "", LOST, [(RunState.RUNNING, 20.0)], "leave", "just begun"),
+        (MOVED, "", GIVEN_BACK, [(RunState.RUNNING, 20.0)], "start", "died with its worker"),
+        (MOVED, "", GIVEN_BACK, [(RunState.RUNNING, 10.0)], "leave", "just begun"),
         (RELEASE, "", GIVEN_BACK, [RUNNING], "start", "died with its worker"),
         (RELEASE, "", GIVEN_BACK, [(RunState.RUNNING, 20.0)], "leave", "just begun"),
         (RELEASE, "", LOST, [DIED, (RunState.SCHEDULED, 9999.0)], "leave", "scheduled"),
@@ -89,6 +97,24 @@ def test_who_needs_a_driver(
 ) -> None:
     found = decide(release, older, lease, runs(*history), NOW, LEASE_S)
     assert (found.do, why in found.why) == (do, True), found
+
+
+@pytest.mark.parametrize(
+    ("lease", "history", "again_s"),
+    [
+        (VALID, [DIED], 5.0),
+        (VALID, [DONE, DIED], 5.0),
+        (VALID, [(RunState.CANCELLED, 30.0), DIED], 0.0),
+        (VALID, [RUNNING], 0.0),
+        (VALID, [DIED, RUNNING], 0.0),
+        (LATE, [DIED], 0.0),
+    ],
+)
+def test_a_driver_that_died_has_a_time_at_which_its_lease_runs_out(
+    lease: Lease, history: list[tuple[RunState, float]], again_s: float
+) -> None:
+    assert decide(RELEASE, "", lease, runs(*history), NOW, LEASE_S).again_s == again_s
+    assert decide(RELEASE, "d-1", lease, runs(*history), NOW, LEASE_S).again_s == 0
 
 
 STATES = st.lists(

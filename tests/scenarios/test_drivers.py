@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
@@ -13,6 +14,9 @@ from flows.release import release
 from tasks.drivers import start_missing
 from tests.scenarios.conftest import Build
 from tests.scenarios.stories import ended
+
+LEASE_S = 2.0
+"""Long enough to be seen valid on a slow machine, short enough to be waited for."""
 
 
 def known(client: SyncPrefectClient, release_id: str) -> list[FlowRun]:
@@ -54,6 +58,31 @@ def test_a_driver_that_crashed_is_followed_by_another(
         assert len(known(client, driven)) == deaths + 1
     end(client, driven, Crashed())
     assert start_missing() == ()  # the fourth death in a row: later
+
+
+def test_the_lease_of_a_dead_driver_is_waited_for_by_whoever_is_patient(
+    build: Build, client: SyncPrefectClient
+) -> None:
+    made = build()
+    driven = made.submit(2)
+    start_missing()
+    ledger, now = made.world.ledger, datetime.now(UTC)
+    ledger.acquire(made.spec.workload, "the dead driver", now, LEASE_S)
+    end(client, driven, Crashed())
+    assert start_missing() == ()
+    assert start_missing(patient=True) == (driven,)
+    assert datetime.now(UTC) >= now + timedelta(seconds=LEASE_S)
+
+
+def test_the_lease_of_a_living_driver_is_not_waited_for(
+    build: Build, client: SyncPrefectClient
+) -> None:
+    made = build()
+    driven = made.submit(2)
+    start_missing()
+    made.world.ledger.acquire(made.spec.workload, "a driver", datetime.now(UTC), 3600)
+    assert start_missing(patient=True) == ()
+    assert len(known(client, driven)) == 1
 
 
 def test_a_cancelled_release_is_aborted_and_not_resumed(

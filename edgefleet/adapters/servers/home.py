@@ -52,16 +52,7 @@ def up(home: Path, programs: Sequence[Program] | None = None) -> Endpoints:
             raise Refused(program.name, problem, "Name both programs in one call")
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home):
-        ready: dict[str, Record] = {}
-        for program in chosen:
-            known = read_records(_run(home)).get(program.name)
-            if (
-                known is not None
-                and known.fingerprint == program.fingerprint
-                and _answers(known, program)
-            ):
-                ready[program.name] = known
-        _start_missing(home, chosen, ready)
+        _start_missing(home, chosen)
         everything = read_records(_run(home)).values()
         known_urls = {k: v for record in everything for k, v in record.endpoints.items()}
         write_json(home / "endpoints.json", known_urls)
@@ -90,8 +81,9 @@ def running(home: Path) -> Mapping[str, int]:
     return {record.name: record.pid for record in records if record.leader is not None}
 
 
-def _start_missing(home: Path, programs: Sequence[Program], ready: dict[str, Record]) -> None:
-    """Start all whose predecessors are ready, until all are; `ready` is filled."""
+def _start_missing(home: Path, programs: Sequence[Program]) -> None:
+    """Start whatever does not serve, each once its predecessors are ready, until all are."""
+    ready: dict[str, Record] = {}
     deadlines: dict[str, float] = {}
     try:
         while missing := [program for program in programs if program.name not in ready]:
@@ -101,6 +93,9 @@ def _start_missing(home: Path, programs: Sequence[Program], ready: dict[str, Rec
                     if (seen := _became_ready(home, program, deadlines[name])) is not None:
                         ready[name] = seen
                 elif all(before in ready for before in program.after):
+                    if (kept := _left_alone(home, program)) is not None:
+                        ready[name] = kept
+                        continue
                     deadlines[name] = time.monotonic() + program.start_s
                     _start(home, program, ready)
             time.sleep(_POLL_S)
@@ -110,6 +105,17 @@ def _start_missing(home: Path, programs: Sequence[Program], ready: dict[str, Rec
             if name in started:
                 _end(home, started[name])
         raise
+
+
+def _left_alone(home: Path, program: Program) -> Record | None:
+    """Return the record of a program that runs as it is described and answers; None: it does not.
+
+    Asked once its predecessors are ready: without them it may answer nobody, and be well.
+    """
+    known = read_records(_run(home)).get(program.name)
+    if known is None or known.fingerprint != program.fingerprint:
+        return None
+    return known if _answers(known, program) else None
 
 
 def _start(home: Path, program: Program, ready: Mapping[str, Record]) -> None:
