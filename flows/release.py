@@ -63,10 +63,10 @@ def release(release_id: str) -> State[None]:
     with driving(release_id) as drive:
         current = patiently(lambda: drive.release)
         if patiently(lambda: newest(release_id)):
-            publish(drive)  # again: its end too may have come without the driver living to tell it
+            publish(current)  # again: its driver may not have lived to tell its end
         while current.phase in STEPS or (current.phase is Phase.HELD and current.abort_asked):
             current = _stepped(drive, current)
-            publish(drive)
+            publish(current)
         if not current.live:
             patiently(lambda: let_go(drive))
     return Completed(name=STATE_NAMES[current.phase], message=current.reason)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Final
 
 from prefect import get_run_logger, task
 
 from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused, Unreachable
-from edgefleet.fleet.release import Phase
+from edgefleet.fleet.release import Phase, Release
 from edgefleet.model.qualify import Qualification, qualify
 from edgefleet.model.signature import KEY_FILE
 from edgefleet.ports import Image
 from edgefleet.spec import Spec
 from edgefleet.wiring import world
-from tasks.policy import OUTSIDE
-from tasks.records import Drive
+from tasks.policy import OUTSIDE, PATIENCE_S
+
+_LAST_WORD_TRIES: Final = 12
 
 
 @task(name="fetch model", **OUTSIDE)
@@ -52,13 +54,30 @@ def fetch_package(digest: Digest, folder: Path) -> None:
     world().images.fetch(digest, folder)
 
 
-def publish(drive: Drive) -> None:
-    """Write what became of the version to the registry: a copy, so its loss delays nobody."""
-    try:
-        current = drive.release
-        tags = {"edgefleet.state": current.phase.value, "edgefleet.by": current.release_id}
-        world().models.record(current.model, current.version, tags)
-        if current.phase is Phase.RELEASED:
-            world().models.alias(current.model, "champion", current.version)
-    except (Unreachable, Refused) as error:
-        get_run_logger().warning("%s: tags not written: %s", drive.release_id, error)
+def publish(current: Release) -> None:
+    """Write what became of the version to the registry: a copy, so its loss delays nobody.
+
+    The last word about a release is tried again for a minute: nobody else would write it.
+    """
+    tries = 1 if current.live else _LAST_WORD_TRIES
+    while tries:
+        tries -= 1
+        try:
+            _write(current)
+        except Unreachable as error:
+            if tries:
+                world().clock.sleep(PATIENCE_S)
+            else:
+                get_run_logger().warning("%s: tags not written: %s", current.release_id, error)
+        except Refused as error:
+            get_run_logger().warning("%s: tags not written: %s", current.release_id, error)
+            return
+        else:
+            return
+
+
+def _write(current: Release) -> None:
+    tags = {"edgefleet.state": current.phase.value, "edgefleet.by": current.release_id}
+    world().models.record(current.model, current.version, tags)
+    if current.phase is Phase.RELEASED:
+        world().models.alias(current.model, "champion", current.version)

@@ -94,6 +94,13 @@ def test_an_order_that_never_came_is_given_again(story: Story) -> None:
     assert trial.broken == ()
 
 
+def test_the_last_word_about_a_release_reaches_a_registry_that_was_away(story: Story) -> None:
+    words = [point for point in story.answers if point[0] == ("before", "MemoryModels.record")]
+    trial = tried(story, words[-1], spares=True)
+    assert trial.reached
+    assert trial.broken == ()
+
+
 def chosen(points: tuple[Point, ...]) -> tuple[Point, ...]:
     draw = random.Random(6)  # noqa: S311 - it has to be the same every time
     count = math.ceil(SHARE * len(points)) if PAGE else SAMPLE
