@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from uuid import uuid4
 
 import msgspec
 import typer
@@ -19,6 +20,7 @@ from edgefleet.adapters.servers import down as take_down
 from edgefleet.adapters.servers import up as bring_up
 from edgefleet.adapters.servers.embedded import ROOT
 from edgefleet.cli.deploying import deploy_everything
+from edgefleet.cli.here import prefect_at
 from edgefleet.cli.output import OUT, Json, say, told
 from edgefleet.errors import Refused
 from edgefleet.model.signature import make_key
@@ -147,7 +149,21 @@ def up(*, fleet: Fleet = FLEET_FILE, postgres: OnPostgres = "", as_json: bool = 
         settings = on_postgres(Settings(), postgres)
         found = bring_up(settings.home.resolve(), programs(settings, load_fleet(fleet)))
         deploy_everything(settings, found.known["prefect_api"])
+        _follow_the_dead(settings, found.known["prefect_api"])
         say(found.known, as_json=as_json, draw=lambda: _addresses(found.known))
+
+
+def _follow_the_dead(settings: Settings, prefect_api: str) -> None:
+    """Let reconcile look at live releases now: their drivers may have died with what is up again.
+
+    The look of each minute may wait. Killed at work it leaves its place in Prefect's queue of one
+    taken, for up to five minutes.
+    """
+    from tasks.starts import start  # noqa: PLC0415 - Prefect's client is slow
+
+    if any(release.live for release in wiring.ledger(settings).releases()):
+        with prefect_at(settings, prefect_api):
+            start("reconcile/reconcile", {}, f"up-{uuid4().hex}")
 
 
 def down(*, as_json: bool = Json) -> None:
