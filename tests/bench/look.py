@@ -9,6 +9,7 @@ docs/benchmarks-look.md.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
@@ -169,7 +170,8 @@ def main() -> None:
         "# What a look costs",
         "",
         f"`make bench-look` on {machine()}. {PRE} windows of a past, then a soak of {LOOKS}",
-        "looks. Times are medians, of the processor, in the process that looks.",
+        "looks. Times are medians, of the processor, in the process that looks; neighbours slow",
+        f"them down all the same, by the caches: the machine's load was {os.getloadavg()[1]:.1f}.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---:|' * len(COLUMNS)}",
@@ -185,7 +187,9 @@ TAIL: Final = (
     "all windows since the change, which is not in this table.",
     "",
     "Memory is the largest that the process had: with the gate's imports (first column of the",
-    "two, no Prefect) before it did anything, and at its peak, with one reading's records.",
+    "two, no Prefect) before it did anything, and at its peak, with one reading's records. A",
+    "driver also has Prefect and all flows imported. It holds more at once where records are read",
+    "whole: the past before the first look, the plan's A/A replay, and the verdict's page.",
 )
 
 
