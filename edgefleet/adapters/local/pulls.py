@@ -102,6 +102,9 @@ class Pulls:
         """Return where a package is, or would be."""
         return self._images / digest.removeprefix("sha256:")
 
+    def _arriving(self, digest: Digest) -> Path:
+        return self._images / f".arriving-{self.folder_of(digest).name}"
+
     def present(self, digest: Digest) -> bool:
         """Say whether a package is here, checked."""
         return self.folder_of(digest).exists()
@@ -138,7 +141,8 @@ class Pulls:
 
     def collect(self, in_use: frozenset[Digest]) -> None:
         """Remove every package that is neither held nor in use."""
-        keep = {digest.removeprefix("sha256:") for digest in in_use | self.held()}
+        keep = {self.folder_of(digest).name for digest in in_use | self.held()}
+        keep |= {self._arriving(digest).name for digest in self.held()}
         gone = [path for path in self._images.iterdir() if path.name not in keep]
         for path in gone:
             shutil.rmtree(path, ignore_errors=True)
@@ -209,7 +213,7 @@ class Pulls:
 
     def _unpack(self, digest: Digest) -> None:
         """Unpack the model layer, check who signed it, and make it visible whole."""
-        partial = self._images / f".arriving-{digest.removeprefix('sha256:')}"
+        partial = self._arriving(digest)
         shutil.rmtree(partial, ignore_errors=True)
         try:
             OciLayout(self._store.folder).fetch(digest, partial)
