@@ -94,6 +94,13 @@ def test_an_order_that_never_came_is_given_again(story: Story) -> None:
     assert trial.broken == ()
 
 
+def test_a_factory_that_is_not_heard_once_is_not_left_out_of_the_plan(story: Story) -> None:
+    looks = [point for point in story.answers if point[0] == ("before", "MemorySite.snapshot")]
+    trial = tried(story, looks[0], spares=True)
+    assert trial.reached
+    assert trial.broken == ()
+
+
 def test_the_last_word_about_a_release_reaches_a_registry_that_was_away(story: Story) -> None:
     words = [point for point in story.answers if point[0] == ("before", "MemoryModels.record")]
     trial = tried(story, words[-1], spares=True)
