@@ -2,7 +2,8 @@
 
 Real servers, nodes and cameras that never try twice. Nobody follows the release from a terminal:
 what finds a successor for a dead driver is what runs on every site. `make test-crash` kills drivers
-at all of the seeded points and writes docs/deaths.md; without it, at a few of them.
+at all of the seeded points and writes docs/deaths.md; without it, at a few of them, and two cases
+that fleets in memory have too are left out.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ with each node changed once and no request lost.
 """
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(4 * 3600 if PAGE else 1800)]
+
+LONG = pytest.mark.skipif(not PAGE, reason="takes long: `make test-crash` has it")
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def test_a_worker_is_killed_with_its_driver_while_nodes_are_changed(
     story.ends()
 
 
+@LONG
 def test_mlflow_is_dead_when_its_model_is_wanted(site: Site, versions: Iterator[int]) -> None:
     kill(site, "mlflow")
     story = begin(site, next(versions))
@@ -144,6 +148,7 @@ def test_a_driver_that_slept_through_its_lease_is_refused_when_it_wakes(
     assert story.now.epoch == later
 
 
+@LONG
 def test_of_two_drivers_at_once_one_moves(site: Site, versions: Iterator[int]) -> None:
     story = begin(site, next(versions))
     start_release(story.release_id)
