@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from operator import is_not
+from typing import Final
 
 import msgspec
 
 from edgefleet.adapters.kubernetes.cluster import Cluster
-from edgefleet.adapters.kubernetes.edges import online
+from edgefleet.adapters.kubernetes.edges import is_edge, online
 from edgefleet.adapters.kubernetes.objects import Node
 from edgefleet.adapters.kubernetes.views import Kin, Said, kin_of, ordered, view
 from edgefleet.edge.contract import Digest, ShadowOrder
 from edgefleet.errors import Refused
 from edgefleet.fleet.inventory import Change, NodeView
+from edgefleet.unplug import BACK_S, Delays
+
+NOTICE_S: Final = 60.0
+"""After so long the control plane says of a node that it does not hear from it."""
 
 
 class KubernetesSite:
@@ -78,6 +83,13 @@ class KubernetesSite:
             self._known(node)
         told = {node: msgspec.json.encode(order).decode() for node, order in orders.items()}
         self.cluster.shadow(workload, told)
+
+    @property
+    def delays(self) -> Delays:
+        """As the control plane has them; an edge that is back is not judged for a while."""
+        edges = any(map(is_edge, self._nodes().values()))
+        settle_s = self.cluster.settle_s if edges else 0.0
+        return Delays(NOTICE_S, BACK_S + settle_s)
 
     def unplug(self, node: str, seconds: float) -> None:
         """Refuse: nothing on a cluster's node could restore its link while it is cut.
