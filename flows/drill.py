@@ -1,6 +1,6 @@
 """The unplug test: a node is taken off its network, and must have served all the time.
 
-Under the workload's lease, so that no release moves nodes meanwhile. The node's own side restores
+Under the workload's lease, so that no release moves nodes meanwhile. The other side restores
 the link, whatever becomes of this process; whoever stops the drill restores it at once. What is
 said of a node is read from its own windows, which arrive when it is back.
 """
@@ -42,6 +42,7 @@ from edgefleet.fleet.unplugged import Cut, Drilled, arrived
 from edgefleet.ports import Image
 from edgefleet.settings import Settings
 from edgefleet.spec import Spec, load_spec
+from edgefleet.unplug import BACK_S
 from edgefleet.wiring import world
 from tasks.drivers import start_missing
 from tasks.events import tell_drill_failed
@@ -52,8 +53,6 @@ from tasks.telemetry import collect_evidence
 
 PAST_WINDOWS: Final = 30
 """Windows before a cut that say what is usual on a node."""
-BACK_S: Final = 60.0
-"""So long after its time a node may be away before it counts as not back."""
 TREND: Final = 20
 """Drills in the trend."""
 
@@ -75,6 +74,8 @@ class _Round:
     read_at: datetime
     cut_at: datetime
     away: set[str] = field(default_factory=set)
+    back_s: float = BACK_S
+    """So long after its time a node may be shown as away: by the slowest of the sites."""
     back: dict[str, tuple[datetime, NodeView]] = field(default_factory=dict)
     """When each was seen online again, and what it showed once it served."""
 
@@ -199,18 +200,21 @@ def _cut(turn: _Round) -> None:
         for factory, node in turn.factories.items()
     ]:
         try:
-            turn.away |= future.result()
+            away, back_s = future.result()
         except Unreachable as error:  # then its node is not seen to be away
             get_run_logger().warning("%s", error)
-    away = ", ".join(sorted(turn.away)) or "nobody"
-    get_run_logger().info("off the network until %s: %s", f"{until:%H:%M:%S} UTC", away)
+        else:
+            turn.away |= away
+            turn.back_s = max(turn.back_s, back_s)
+    names = ", ".join(sorted(turn.away)) or "nobody"
+    get_run_logger().info("off the network until %s: %s", f"{until:%H:%M:%S} UTC", names)
 
 
 def _see_back(turn: _Round) -> None:
     """Look until every node is back, by itself or because somebody plugged it in early."""
     clock = world().clock
     due = turn.cut_at + timedelta(seconds=turn.seconds)
-    while not turn.whole and clock.now() <= due + timedelta(seconds=BACK_S):
+    while not turn.whole and clock.now() <= due + timedelta(seconds=turn.back_s):
         names = set(turn.factories.values())
         for view in look_around(turn.spec.workload, turn.factories.keys()).nodes:
             if view.node in names and view.online:

@@ -109,10 +109,14 @@ def order_shadows(workload: str, orders: Mapping[str, Mapping[str, ShadowOrder]]
 @task(name="unplug in factory", task_run_name="unplug in {factory}", **OUTSIDE)
 def unplug_in(
     factory: str, workload: str, nodes: tuple[str, ...], seconds: float
-) -> frozenset[str]:
-    """Take nodes of one factory off their network; return those that were seen to be away."""
-    views = _done(factory, CutLinks(workload, nodes, seconds)).views
-    return frozenset(view.node for view in views if view.node in nodes and not view.online)
+) -> tuple[frozenset[str], float]:
+    """Take nodes of one factory off their network.
+
+    Return those that were seen to be away, and how long after the end they may be shown so.
+    """
+    found = _done(factory, CutLinks(workload, nodes, seconds))
+    away = [view.node for view in found.views if view.node in nodes and not view.online]
+    return frozenset(away), found.back_s
 
 
 def plug_in(factory: str, workload: str, nodes: tuple[str, ...]) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from edgefleet.errors import Conflict, Refused, Unreachable
+from edgefleet.fleet.drill import check_seen
 from edgefleet.fleet.inventory import Change, NodeView
 from edgefleet.fleet.order import (
-    AWAY_S,
     BringPackage,
     ChangeNodes,
     CutLinks,
@@ -48,7 +48,7 @@ def carry_out(ground: Ground, factory: str, order: Order) -> Found:
     """Do what is asked, and return what came of it once it is over.
 
     Raises:
-        Refused: there is no such factory here.
+        Refused: there is no such factory here, or it cannot cut off a node.
         Unreachable: a look, a shadow or letting go got no answer; the stages wait on their own.
     """
     site = ground.sites.get(factory)
@@ -171,6 +171,8 @@ def _let_go(site: Site, order: LetGo) -> None:
 
 
 def _cut(clock: Clock, site: Site, order: CutLinks) -> Found:
+    delays = site.delays
+    check_seen(order.nodes, order.seconds, delays)
     for node in order.nodes:
         site.unplug(node, order.seconds)
     ordered = clock.now()
@@ -178,9 +180,9 @@ def _cut(clock: Clock, site: Site, order: CutLinks) -> Found:
     for views in _ticks(clock, site, order.workload):
         away = [view for node in order.nodes if (view := views.get(node)) and not view.online]
         waited_s = (clock.now() - ordered).total_seconds()
-        if not order.seconds or len(away) == len(order.nodes) or waited_s > AWAY_S:
+        if not order.seconds or len(away) == len(order.nodes) or waited_s > delays.away_s:
             break
-    return Found(views=tuple(views.values()))
+    return Found(views=tuple(views.values()), back_s=delays.back_s)
 
 
 def _ticks(clock: Clock, site: Site, workload: str) -> Iterator[Views]:

@@ -20,6 +20,7 @@ from edgefleet.fleet.drilled import LEAST_CLOSED
 from edgefleet.fleet.finding import Outcome, worst
 from edgefleet.fleet.inventory import NodeView
 from edgefleet.fleet.unplugged import Drilled
+from edgefleet.unplug import Delays
 
 SHORTEST_S: Final = 5
 USUAL_S: Final = 60
@@ -105,6 +106,18 @@ def check_cut(node: str, seconds: float) -> None:
     if not 0 <= seconds <= LONGEST_S:
         problem = f"{seconds:g} s off its network, 0 to {LONGEST_S} s are allowed"
         raise Refused(f"node {node}", problem, "Ask for less")
+
+
+def check_seen(nodes: Sequence[str], seconds: float, delays: Delays) -> None:
+    """Let a site cut `nodes` off for so long only if it can show that they were; 0 ends a cut.
+
+    Raises:
+        Refused: it may be over before anybody sees it.
+    """
+    if 0 < seconds < delays.away_s:
+        shown = f"they may be shown offline after {delays.away_s:g} s only"
+        problem = f"{seconds:g} s off the network, and {shown}: nothing would be seen"
+        raise Refused(f"node {', '.join(nodes)}", problem, f"Ask for at least {delays.away_s:g} s")
 
 
 def left_alone(view: NodeView, champion: Digest, canaries: Mapping[str, str]) -> str:

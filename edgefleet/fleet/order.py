@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
 
 import msgspec
 
@@ -71,9 +70,6 @@ class CutLinks(msgspec.Struct, frozen=True, tag="unplug"):
 
 Order = Look | BringPackage | ChangeNodes | LetGo | OrderShadows | CutLinks
 
-AWAY_S: Final = 5.0
-"""So long it is looked whether nodes that were cut off are away."""
-
 
 class Found(msgspec.Struct, frozen=True):
     """What came of an order."""
@@ -82,6 +78,8 @@ class Found(msgspec.Struct, frozen=True):
     """Of the stages that work on nodes one by one."""
     views: tuple[NodeView, ...] = ()
     """The factory's nodes as they were seen at the end, for orders that say for which workload."""
+    back_s: float = 0.0
+    """Of a cut: so long after its end nodes may still be shown as away."""
 
 
 class Errand(msgspec.Struct, frozen=True):
@@ -112,7 +110,8 @@ def longest_s(order: Order) -> float:
             rounds = -(-len(order.changes) // order.at_once)
             return rounds * order.ready_timeout_s
         case CutLinks():
-            return AWAY_S
+            # No cut ends before its site has had the time to show it.
+            return order.seconds
         case _:
             return 0.0
 

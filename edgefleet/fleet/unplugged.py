@@ -148,7 +148,8 @@ def look_of(cut: Cut, past: Sequence[Evidence], later: Sequence[Evidence], windo
     during: Counter[int] = Counter()
     for record in mine:
         during[record.window] += record.ok
-    away_s = (cut.back_at - cut.cut_at).total_seconds() if cut.back_at else 0.0
+    # A platform may show late that a node is back: what closes then has not been cut off.
+    away_s = min((cut.back_at - cut.cut_at).total_seconds(), cut.seconds) if cut.back_at else 0.0
     named = [serving.boot for serving in (cut.before, cut.after) if serving]
     boots = [*named[:1], *(record.boot for record in sorted(mine, key=_window)), *named[1:]]
     return Look(

@@ -39,3 +39,17 @@ def test_two_factories_that_may_have_a_node_in_common_are_refused(
     linz = "{name: linz, selector: {factory: linz}}"
     with pytest.raises(Refused, match="a node may be of linz and of brno"):
         load_clusters(written(tmp_path, linz, other))
+
+
+def test_a_cluster_may_name_what_unplugs_its_nodes(tmp_path: Path) -> None:
+    file = tmp_path / "clusters.yaml"
+    file.write_text("clusters: [{name: linz, unplug: [/bin/unplug, switch-3], notice_s: 45}]")
+    [linz] = load_clusters(file).clusters
+    assert (linz.unplug, linz.notice_s) == (("/bin/unplug", "switch-3"), 45)
+
+
+def test_what_unplugs_nodes_is_a_list_since_no_shell_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "clusters.yaml"
+    file.write_text("clusters: [{name: linz, unplug: /bin/unplug switch-3}]")
+    with pytest.raises(Refused, match=r"clusters\.0\.unplug"):
+        load_clusters(file)

@@ -46,6 +46,8 @@ class Bench:
     mend: Callable[[str], None] | None = None
     unplugs: bool = True
     """Whether its nodes can be taken off their network."""
+    cut_s: float = 5.0
+    """So long that a node is seen offline before it is back."""
     without_images: Callable[[], AbstractContextManager[None]] = nullcontext
     """While it lasts, no image gets to a node: for sites whose nodes fetch what they lack."""
     epochs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -316,7 +318,8 @@ class SiteContract:
             with pytest.raises(Refused, match=node):
                 bench.site.unplug(node, 5)
             return
-        bench.site.unplug(node, 5)
+        assert bench.site.delays.away_s <= bench.cut_s
+        bench.site.unplug(node, bench.cut_s)
         assert bench.settle(node, lambda view: not view.online).serving is None
         assert served_by(bench.settle(node, serves(bench.old))) == boot
 

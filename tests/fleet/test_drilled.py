@@ -84,6 +84,11 @@ def test_a_node_that_answered_all_the_time_passes_with_its_numbers() -> None:
         (drilled(seen_away=False), Outcome.INCONCLUSIVE, "never seen offline"),
         (drilled(back_at=None, after=None, waited_s=60.0), Outcome.FAIL, "not back 60 s after"),
         (drilled(back_at=NOW + timedelta(seconds=3)), Outcome.INCONCLUSIVE, "1 windows of 2 s"),
+        (
+            drilled(windows(96, LAST + 20), back_at=NOW + timedelta(seconds=50)),
+            Outcome.PASS,
+            "; 5 of them closed while",
+        ),
         (drilled(past=PAST[-2:]), Outcome.INCONCLUSIVE, "2 warm windows before"),
         (drilled(past=()), Outcome.INCONCLUSIVE, "0 warm windows before"),
         (drilled(later=()), Outcome.INCONCLUSIVE, "no window of 101 to 107"),

@@ -70,7 +70,7 @@ def test_nobody_takes_an_order_and_every_node_of_it_is_deferred_with_the_reason(
 
 
 def test_three_nodes_two_at_a_time_take_two_rounds() -> None:
-    assert [longest_s(order) for order in ORDERS] == [0, 900, 240, 0, 0, 5]
+    assert [longest_s(order) for order in ORDERS] == [0, 900, 240, 0, 0, 60]
 
 
 def test_an_order_says_whose_nodes_it_shows_afterwards() -> None:

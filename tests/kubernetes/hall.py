@@ -1,4 +1,4 @@
-"""A hall with two nodes that serve, a site over it, and clients inside the nodes' own networks."""
+"""A hall whose nodes serve, a site over it, and clients inside the nodes' own networks."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class Hall:
     site: KubernetesSite
     shelf: Path
     workload: str
+    size: int = 2
+    """Nodes. They share one folder for their state: where windows are read, take one."""
     address: str = ""
     """Of the service, as clients inside the nodes have it."""
     requests: int = 0
@@ -52,7 +54,7 @@ class Hall:
 
     @property
     def nodes(self) -> list[RealNode]:
-        return self.factory.nodes[:2]
+        return self.factory.nodes[: self.size]
 
     def package(self, name: str) -> Digest:
         """Return a new package in the registry."""
@@ -175,14 +177,14 @@ class Hall:
 
 
 @contextmanager
-def open_hall(factory: Factory, shelf: Path, workload: str) -> Iterator[Hall]:
+def open_hall(factory: Factory, shelf: Path, workload: str, size: int = 2) -> Iterator[Hall]:
     """Yield the hall, and leave the factory as it was."""
-    while len(factory.nodes) < 2:
+    while len(factory.nodes) < size:
         factory.add_node()
     tiny_package(shelf / "first", shelf / "keys")
     manner = factory.manner(window_s=2.0, linger_s=1.0, drain_s=2.0, min_ready_s=0)
     with watched_cluster(factory, shelf / "keys", manner) as cluster:
-        hall = Hall(factory, KubernetesSite("graz", cluster), shelf, workload)
+        hall = Hall(factory, KubernetesSite("graz", cluster), shelf, workload, size)
         try:
             champion = hall.package("champion")
             for node in hall.nodes:

@@ -18,6 +18,7 @@ from edgefleet.fleet.manifest_names import WORKLOAD
 from tests.contract.site_contract import Bench, SiteContract
 from tests.edge.tiny import tiny_package
 from tests.kubernetes.cluster.factory import NAMESPACE, Factory
+from tests.kubernetes.cluster.plugged import NOTICE_S, cable_to
 from tests.kubernetes.cluster.remains import wait_for
 from tests.kubernetes.cluster.watched import watched_cluster
 
@@ -58,14 +59,14 @@ class TestKubernetesSite(SiteContract):
                 factory.registry.start()
 
         yield Bench(
-            site=KubernetesSite("graz", cluster),
+            site=KubernetesSite("graz", cluster, None, cable_to(factory)),
             workload=f"job-{number}",
             old=digests[0],
             new=digests[1],
             idle=iter(nodes),
             wait=lambda: time.sleep(0.1),
             deadline_s=90,
-            unplugs=False,
+            cut_s=NOTICE_S,
             cut=lambda node: nodes[node].cable.cut(),
             mend=lambda node: nodes[node].cable.mend(),
             without_images=without_images,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from edgefleet.adapters.memory.faults import parse_fault
 from edgefleet.adapters.memory.kill import watched
+from edgefleet.adapters.memory.site import MemorySite
 from edgefleet.cli import app
 from edgefleet.documents import decode
 from edgefleet.errors import Conflict, Refused
@@ -24,6 +25,7 @@ from edgefleet.fleet.inventory import NodeView
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.release import Phase, Signal
 from edgefleet.rehearsal import Stage
+from edgefleet.unplug import Delays
 from edgefleet.wiring import installed
 from flows.drill import drill
 from tasks.records import drills_of
@@ -127,6 +129,52 @@ def test_a_node_that_hands_nothing_in_does_not_pass(
     found = held(made, "node-0003")
     assert verdict is found.verdict
     assert words in found.nodes[0].text
+
+
+LAG = timedelta(seconds=90)
+
+
+class Late(MemorySite):
+    """A factory whose platform shows everything a minute and a half late."""
+
+    away_s = 100.0
+    shown: tuple[tuple[datetime, tuple[NodeView, ...]], ...] = ()
+
+    @property
+    def delays(self) -> Delays:
+        return Delays(self.away_s, back_s=100)
+
+    def snapshot(self, workload: str) -> tuple[NodeView, ...]:
+        now = self._world.clock.now()
+        self.shown = (*self.shown, (now, super().snapshot(workload)))
+        *_, last = [views for at, views in self.shown if at <= now - LAG] or [self.shown[0][1]]
+        return last
+
+
+def test_a_platform_that_shows_a_cut_late_is_waited_for_and_its_nodes_pass(
+    build: Build, held: Held
+) -> None:
+    made = settled(build)
+    sites = {name: Late(name, made.fleet) for name in made.world.sites}
+    with installed(replace(made.world, sites=sites)):
+        found = held(made, "node-0003", seconds=180)
+    assert found.verdict is Outcome.PASS, found.in_words
+    assert found.nodes[0].windows_late == 3
+
+
+def test_a_cut_too_short_to_be_seen_is_refused_and_nobody_is_cut_off(
+    build: Build, held: Held
+) -> None:
+    made = settled(build)
+    sites = {name: Late(name, made.fleet) for name in made.world.sites}
+    for site in sites.values():
+        site.away_s = 130
+    with (
+        installed(replace(made.world, sites=sites)),
+        pytest.raises(Refused, match=r"node-0003: 120 s .* Ask for at least 130 s"),
+    ):
+        held(made, "node-0003")
+    assert all(view.online for view in views(made).values())
 
 
 def test_a_server_that_died_meanwhile_fails_the_drill(build: Build, held: Held) -> None:

@@ -9,24 +9,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from edgefleet.adapters.local.site import LocalSite
 from edgefleet.adapters.oci_layout import OciLayout
 from edgefleet.adapters.scrape import Scrape
 from edgefleet.fleet.finding import Outcome
-from edgefleet.fleet.release import NEXT, Phase, Signal
-from edgefleet.ports import Admission
 from edgefleet.rehearsal import stage
 from edgefleet.spec import parse_spec
 from edgefleet.wiring import WallClock, World, installed
 from flows.drill import drill
 from tests.adapters.local_fleet import WORKLOAD, Fleet, fleet, load, make_shelf
 from tests.edge.tiny import wait_for
+from tests.scenarios.crowned import crown
 
 SPEC = f"""
 workload: {WORKLOAD}
@@ -34,8 +31,6 @@ model: tiny
 selector: {{line: camera}}
 gates: {{window_s: 1, floors: {{accuracy: 0.6, p99_ms: 1000}}}}
 """
-TO_THE_END = (Signal.DONE, Signal.DONE, Signal.DONE, Signal.DONE, Signal.DONE, Signal.PASSED)
-"""What moves a release from its admission until it rolls; then once more."""
 
 
 @pytest.fixture
@@ -57,26 +52,9 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Fle
             telemetry=Scrape(),
             sites={"linz": LocalSite("linz", running.url)},
         )
-        crown(world)
+        crown(world, SPEC, world.images.resolve("old"))
         with installed(world):
             yield running, world
-
-
-def crown(world: World) -> None:
-    """Let the old package end RELEASED."""
-    ledger, now = world.ledger, datetime.now(UTC)
-    asked = Admission(WORKLOAD, "local", "tiny", "1", "test", SPEC)
-    name = ledger.admit(asked, now)[0].release_id
-    epoch = ledger.acquire(WORKLOAD, "test", now, 60)
-    digest = world.images.resolve("old")
-    body = msgspec.json.encode(world.images.describe(digest))
-    ledger.put(name, "package", 0, body, epoch)
-    phase = Phase.QUALIFYING
-    for said in (*TO_THE_END, Signal.DONE):
-        ledger.move(name, phase, said, "", epoch, now)
-        phase = NEXT[phase, said]
-    ledger.leave(WORKLOAD, "test", epoch)
-    assert ledger.release(name).phase is Phase.RELEASED
 
 
 def test_a_real_node_passes_its_drill_and_no_camera_misses_an_answer(

@@ -83,6 +83,7 @@ class Cluster:
         self._fences = Informer(api, self._paths["ConfigMap"], ConfigMap, f"{FENCE}=epoch")
         port = manner.status_port
         self.answers = Answers(port) if ask is None else Forwarded(ask, port)
+        self.settle_s = settle_s
         self._patience = Patience(settle_s)
         self._prepared: set[str] = set()
         self._raising = threading.Lock()

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
+from edgefleet.adapters.kubernetes.cable import NOTICE_S
 from edgefleet.fleet.manifest_names import Manner
 from edgefleet.written import Part, parse, read
 
@@ -93,6 +94,13 @@ class ClusterConfig(Part):
     settle_s: Annotated[float, Field(ge=0)] = 120.0
     """A node of KubeEdge that was cut off is Ready before its pods' state is true again: so long
     after it came back it is not judged, and takes no part. Other nodes need no such time."""
+    unplug: tuple[str, ...] = ()
+    """Command that takes a node off its network for a drill, with its arguments; it is run as
+    `COMMAND... NODE SECONDS` and must bring the node back by itself: docs/drill.md. Empty: its
+    nodes take part in no drill."""
+    notice_s: Annotated[float, Field(gt=0)] = NOTICE_S
+    """How long it may take until the cluster calls a node that was cut off not ready: no drill of
+    its nodes is shorter."""
     pods: PodConfig = PodConfig()
 
     @model_validator(mode="after")

@@ -7,24 +7,34 @@ from operator import is_not
 
 import msgspec
 
+from edgefleet.adapters.kubernetes.cable import Cable
 from edgefleet.adapters.kubernetes.cluster import Cluster
-from edgefleet.adapters.kubernetes.edges import online
+from edgefleet.adapters.kubernetes.edges import is_edge, online
 from edgefleet.adapters.kubernetes.objects import Node
 from edgefleet.adapters.kubernetes.views import Kin, Said, kin_of, ordered, view
 from edgefleet.edge.contract import Digest, ShadowOrder
 from edgefleet.errors import Refused
 from edgefleet.fleet.inventory import Change, NodeView
+from edgefleet.unplug import BACK_S, Delays
 
 
 class KubernetesSite:
     """One factory. Threads may share it, and factories a cluster."""
 
     def __init__(
-        self, factory: str, cluster: Cluster, selector: Mapping[str, str] | None = None
+        self,
+        factory: str,
+        cluster: Cluster,
+        selector: Mapping[str, str] | None = None,
+        cable: Cable | None = None,
     ) -> None:
-        """Work on the nodes that carry the labels; None: on all of the cluster."""
+        """Work on the nodes that carry the labels; None: on all of the cluster.
+
+        `cable` takes nodes off their network; None: nothing can.
+        """
         self.factory = factory
         self.cluster = cluster
+        self._cable = cable or Cable()
         self._selector = dict(selector or {})
         self._kins: dict[tuple[str, str], tuple[tuple[object, ...], Kin]] = {}
         self._views: dict[tuple[str, str], tuple[Kin, Mapping[str, Said], str, NodeView]] = {}
@@ -79,15 +89,24 @@ class KubernetesSite:
         told = {node: msgspec.json.encode(order).decode() for node, order in orders.items()}
         self.cluster.shadow(workload, told)
 
+    @property
+    def delays(self) -> Delays:
+        """As the control plane has them; an edge that is back is not judged for a while."""
+        edges = any(map(is_edge, self._nodes().values()))
+        settle_s = self.cluster.settle_s if edges else 0.0
+        return Delays(self._cable.notice_s, BACK_S + settle_s)
+
     def unplug(self, node: str, seconds: float) -> None:
-        """Refuse: nothing on a cluster's node could restore its link while it is cut.
+        """Have the plant's own command cut a node off for so long; 0: restore it.
+
+        The command keeps the end. It is not asked whether the node is cut off: the control plane
+        says so when it has not heard from it for a while.
 
         Raises:
-            Refused: always.
+            Refused: there is no such command or node, or the command failed.
         """
         self._known(node)
-        problem = f"a cluster's node cannot be taken off its network from here (for {seconds:g} s)"
-        raise Refused(node, problem, "Pull its cable, and read `edgefleet why` when it is back")
+        self._cable.cut(node, seconds)
 
     def _kin(self, workload: str, node: Node) -> Kin:
         """Return what belongs to a node; made anew only when a part of it has changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from edgefleet.adapters.kubernetes.api import Api
+from edgefleet.adapters.kubernetes.cable import Cable
 from edgefleet.adapters.kubernetes.cluster import Cluster
 from edgefleet.adapters.kubernetes.config import Clusters
 from edgefleet.adapters.kubernetes.forwarded import Ask
@@ -38,6 +39,7 @@ def sites_of(
         api = Api.of_context(entry.name, entry.kubeconfig, entry.context)
         manner = entry.manner(repository)
         cluster = Cluster(api, manner, describe, keys, entry.settle_s, through)
+        cable = Cable(entry.unplug, entry.notice_s)
         for factory in entry.sites():
-            sites[factory.name] = KubernetesSite(factory.name, cluster, factory.selector)
+            sites[factory.name] = KubernetesSite(factory.name, cluster, factory.selector, cable)
     return sites

@@ -20,6 +20,7 @@ from edgefleet.documents import decode
 from edgefleet.edge.contract import Digest, ShadowOrder
 from edgefleet.errors import Unreachable
 from edgefleet.fleet.inventory import Change, NodeView
+from edgefleet.unplug import Delays
 
 T = TypeVar("T")
 
@@ -61,6 +62,11 @@ class LocalSite:
     def shadow(self, workload: str, orders: Mapping[str, ShadowOrder]) -> None:
         """Tell nodes whom to answer a sample of the requests a second time with."""
         self._order("shadow", ShadowOrders(workload=workload, orders=dict(orders)))
+
+    @property
+    def delays(self) -> Delays:
+        """How long it takes until a snapshot shows a cut, and its end."""
+        return Delays()
 
     def unplug(self, node: str, seconds: float) -> None:
         """Cut a node's link for so long, its cameras' not; 0: restore it.

@@ -8,6 +8,7 @@ from edgefleet.adapters.memory.world import MemoryWorld
 from edgefleet.edge.contract import Digest, ShadowOrder
 from edgefleet.errors import Fenced, Unreachable
 from edgefleet.fleet.inventory import Change, NodeView
+from edgefleet.unplug import Delays
 
 
 class MemorySite:
@@ -66,6 +67,11 @@ class MemorySite:
                 shadows = nodes[name].job(workload).shadows
                 if not shadows or shadows[-1][1] != order:
                     shadows.append((nodes[name].online_from(now_s), order))
+
+    @property
+    def delays(self) -> Delays:
+        """How long it takes until a snapshot shows a cut, and its end."""
+        return Delays()
 
     def unplug(self, node: str, seconds: float) -> None:
         """Cut a node's link for so long; 0: restore it."""
