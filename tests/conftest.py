@@ -16,7 +16,6 @@ LONG: Final = (
     "e2e/test_a_factory_behind_nat.py",
     "e2e/test_deployed.py",
     "e2e/test_on_postgres.py",
-    "e2e/test_parts_die.py",
     "e2e/test_the_proxy.py",
     "scenarios/test_clocks.py",
     "scenarios/test_crashes.py",

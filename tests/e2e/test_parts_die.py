@@ -2,8 +2,7 @@
 
 Real servers, nodes and cameras that never try twice. Nobody follows the release from a terminal:
 what finds a successor for a dead driver is what runs on every site. `make test-crash` kills drivers
-at all of the seeded points and writes docs/deaths.md; without it, at a few of them, and two cases
-that fleets in memory have too are left out.
+at all of the seeded points and writes docs/deaths.md. It takes long, so nothing else runs it.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from tests.e2e.quick import write_versions
 from tests.e2e.site import Site, a_site, wait_for
 
 PAGE = os.environ.get("EDGEFLEET_DEATHS", "")
-"""Where `make test-crash` wants the table; empty: a few points are enough."""
-POINTS = 20 if PAGE else 2
+"""Where `make test-crash` wants the table; empty: it is not `make test-crash`."""
+POINTS = 20
 A_RELEASE = 3
 """So many drivers of one release are killed; after one more the next would come later."""
 HIT = (Phase.QUALIFYING, Phase.PREPULLING, Phase.CANARY, Phase.SOAKING, Phase.ROLLING)
@@ -46,9 +45,11 @@ is the time from the kill until the next driver holds the lease. Every release b
 with each node changed once and no request lost.
 """
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(4 * 3600 if PAGE else 1800)]
-
-LONG = pytest.mark.skipif(not PAGE, reason="takes long: `make test-crash` has it")
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.timeout(4 * 3600),
+    pytest.mark.skipif(not PAGE, reason="takes long: `make test-crash` has it"),
+]
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,6 @@ def test_a_worker_is_killed_with_its_driver_while_nodes_are_changed(
     story.ends()
 
 
-@LONG
 def test_mlflow_is_dead_when_its_model_is_wanted(site: Site, versions: Iterator[int]) -> None:
     kill(site, "mlflow")
     story = begin(site, next(versions))
@@ -148,7 +148,6 @@ def test_a_driver_that_slept_through_its_lease_is_refused_when_it_wakes(
     assert story.now.epoch == later
 
 
-@LONG
 def test_of_two_drivers_at_once_one_moves(site: Site, versions: Iterator[int]) -> None:
     story = begin(site, next(versions))
     start_release(story.release_id)
@@ -177,9 +176,8 @@ def test_a_driver_that_is_killed_anywhere_is_followed_soon(
         ]
     text = "\n".join(table(deaths))
     print(text)  # noqa: T201 - shown when the test fails, or by -s
-    if PAGE:
-        Path(PAGE).write_text(f"{INTRODUCTION}\n{text}\n", encoding="utf-8")
-        assert p95([death.resumed_s for death in deaths]) < SOON_S
+    Path(PAGE).write_text(f"{INTRODUCTION}\n{text}\n", encoding="utf-8")
+    assert p95([death.resumed_s for death in deaths]) < SOON_S
 
 
 def drawn(count: int) -> Iterator[tuple[Point, ...]]:
