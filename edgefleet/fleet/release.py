@@ -55,6 +55,17 @@ ENDS: Final = frozenset(
     {Phase.RELEASED, Phase.ROLLED_BACK, Phase.REFUSED, Phase.REJECTED, Phase.ABORTED}
 )
 LIVE: Final = tuple(phase for phase in Phase if phase not in ENDS)
+TO_THE_FLEET: Final = (
+    Phase.QUALIFYING,
+    Phase.PLANNED,
+    Phase.AWAITING,
+    Phase.PREPULLING,
+    Phase.CANARY,
+    Phase.SOAKING,
+    Phase.ROLLING,
+    Phase.RELEASED,
+)
+"""The way of a release that goes out and about which nobody is asked after the canary."""
 UNTOUCHED: Final = (Phase.QUALIFYING, Phase.PLANNED, Phase.AWAITING, Phase.PREPULLING)
 TOUCHED: Final = (
     Phase.CANARY,

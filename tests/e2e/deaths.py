@@ -22,23 +22,12 @@ from edgefleet.adapters.servers.record import read_records
 from edgefleet.cli.admission import admitted
 from edgefleet.fleet.drivers import NO_LEASE, Lease
 from edgefleet.fleet.plan import Plan
-from edgefleet.fleet.release import Phase, Release
+from edgefleet.fleet.release import TO_THE_FLEET, Phase, Release
 from edgefleet.settings import Settings
 from edgefleet.spec import load_spec
 from tasks.starts import start_release
 from tests.e2e.site import HERE, WORKLOAD, Site, wait_for
 
-ORDER = (
-    Phase.QUALIFYING,
-    Phase.PLANNED,
-    Phase.AWAITING,
-    Phase.PREPULLING,
-    Phase.CANARY,
-    Phase.SOAKING,
-    Phase.ROLLING,
-    Phase.RELEASED,
-)
-"""The phases of a release that asks nobody and goes out."""
 FLEET = HERE / "fleet.yaml"
 ASKING = "approval: {before_fleet: required}"
 NOT_ASKING = "approval: {before_rollout: auto, before_fleet: auto}"
@@ -109,8 +98,8 @@ class Story:
 
         def reached() -> bool:
             current = self.now.phase
-            assert current in ORDER, self.how()
-            return ORDER.index(current) >= ORDER.index(phase)
+            assert current in TO_THE_FLEET, self.how()
+            return TO_THE_FLEET.index(current) >= TO_THE_FLEET.index(phase)
 
         wait_for(reached, self.how)
 

@@ -16,20 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgefleet.fleet.inventory import NodeView
-from edgefleet.fleet.release import ENDS, Phase, Release
+from edgefleet.fleet.release import ENDS, TO_THE_FLEET, Phase, Release
 from edgefleet.ports import Entry
 
 JOURNAL_LINES: Final = 12
-_PATH: Final = (
-    Phase.QUALIFYING,
-    Phase.PLANNED,
-    Phase.AWAITING,
-    Phase.PREPULLING,
-    Phase.CANARY,
-    Phase.SOAKING,
-    Phase.ROLLING,
-    Phase.RELEASED,
-)
 _COLOURS: Final = (
     "bright_black",
     "dodger_blue1",
@@ -75,7 +65,7 @@ def chain(journal: Sequence[Entry], current: Phase) -> tuple[Phase, ...]:
     seen = list(dict.fromkeys(Phase(entry.phase) for entry in journal))
     if current in seen:
         seen.remove(current)
-    ahead = _PATH[_PATH.index(current) + 1 :] if current in _PATH else ()
+    ahead = TO_THE_FLEET[TO_THE_FLEET.index(current) + 1 :] if current in TO_THE_FLEET else ()
     return (*(phase for phase in seen if phase not in ahead), current, *ahead)
 
 
