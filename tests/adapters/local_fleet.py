@@ -196,11 +196,17 @@ def alive(pid: int) -> bool:
         return False
 
 
+PAUSE_S = 0.05
+"""Between two requests of a client who must not leave a gap by itself, on a machine that does much
+else."""
+
+
 @dataclass
 class Load:
     """Keep-alive clients that never retry."""
 
     url: str
+    pause_s: float
     ok: int = 0
     failed: list[str] = field(default_factory=list)
     digests: set[str] = field(default_factory=set)
@@ -223,14 +229,14 @@ class Load:
                 self.digests.add(response.headers["x-edge-digest"])
             else:
                 self.failed.append(str(response.status))
-            self._end.wait(0.004)
+            self._end.wait(self.pause_s)
         connection.close()
 
 
 @contextmanager
-def load(url: str, clients: int = 3) -> Iterator[Load]:
-    """Send requests for a while."""
-    running = Load(url)
+def load(url: str, clients: int = 3, pause_s: float = 0.004) -> Iterator[Load]:
+    """Send requests for a while; each client waits for so long after an answer."""
+    running = Load(url, pause_s)
     threads = [threading.Thread(target=running._client) for _ in range(clients)]
     for thread in threads:
         thread.start()

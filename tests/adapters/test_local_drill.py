@@ -20,7 +20,7 @@ from edgefleet.fleet.drilled import judged
 from edgefleet.fleet.finding import Outcome
 from edgefleet.fleet.inventory import Serving
 from edgefleet.fleet.unplugged import Cut, arrived
-from tests.adapters.local_fleet import WORKLOAD, Fleet, Shelf, fleet, load
+from tests.adapters.local_fleet import PAUSE_S, WORKLOAD, Fleet, Shelf, fleet, load
 from tests.edge.tiny import wait_for
 
 WINDOW_S = 1.0
@@ -68,7 +68,7 @@ def cut(local: Fleet, before: Serving, read_at: datetime, cut_at: datetime) -> C
 
 def test_a_cut_node_serves_its_cameras_and_hands_its_windows_in_afterwards(local: Fleet) -> None:
     before = local.serving("n1")
-    with load(local.cameras("n1")) as sent:
+    with load(local.cameras("n1"), pause_s=PAUSE_S) as sent:
         wait_for(lambda: len([r for r in windows(local) if r.warm]) >= 4, "windows to compare with")
         read_at, past = datetime.now(UTC), windows(local)
         cut_at = datetime.now(UTC)
@@ -84,11 +84,10 @@ def test_a_cut_node_serves_its_cameras_and_hands_its_windows_in_afterwards(local
         wait_for(lambda: arrived(seen, past, windows(local), WINDOW_S), "its windows")
         found = judged(seen, past, windows(local), WINDOW_S)
     assert sent.failed == []
-    # Whoever loads the node may lack a processor for a while: then there is a gap, and it is told.
-    assert found.verdict is (Outcome.FAIL if found.gaps else Outcome.PASS), found.text
+    assert found.verdict is Outcome.PASS, found.text
     assert found.served > 0
     assert found.windows_late >= SECONDS - 1
-    assert (found.failed, found.restarted, found.recreated) == (0, 0, False)
+    assert (found.failed, found.gaps, found.restarted, found.recreated) == (0, 0, 0, False)
 
 
 def test_the_link_is_restored_on_time_after_its_supervisor_was_killed_and_started_again(

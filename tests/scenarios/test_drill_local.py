@@ -21,7 +21,7 @@ from edgefleet.rehearsal import stage
 from edgefleet.spec import parse_spec
 from edgefleet.wiring import WallClock, World, installed
 from flows.drill import drill
-from tests.adapters.local_fleet import WORKLOAD, Fleet, fleet, load, make_shelf
+from tests.adapters.local_fleet import PAUSE_S, WORKLOAD, Fleet, fleet, load, make_shelf
 from tests.edge.tiny import wait_for
 from tests.scenarios.crowned import crown
 
@@ -61,13 +61,12 @@ def test_a_real_node_passes_its_drill_and_no_camera_misses_an_answer(
     local: tuple[Fleet, World],
 ) -> None:
     running, world = local
-    with load(running.cameras("n1"), clients=1) as sent:
+    with load(running.cameras("n1"), clients=1, pause_s=PAUSE_S) as sent:
         wait_for(lambda: warm_windows(running) >= 4, "windows to compare with")
         found = drill(WORKLOAD, ("n1",), 6)
     (node,) = found.nodes
-    # Whoever loads the node may lack a processor for a while: then there is a gap, and it is told.
-    assert node.verdict is (Outcome.FAIL if node.gaps else Outcome.PASS), node.text
-    assert (node.failed, node.restarted, node.recreated) == (0, 0, False)
+    assert node.verdict is Outcome.PASS, node.text
+    assert (node.failed, node.gaps, node.restarted, node.recreated) == (0, 0, 0, False)
     assert node.served > 0
     assert node.windows_late >= 5
     assert sent.failed == []
