@@ -59,19 +59,14 @@ def publish(current: Release) -> None:
 
     The last word about a release is tried again for a minute: nobody else would write it.
     """
-    tries = 1 if current.live else _LAST_WORD_TRIES
-    while tries:
-        tries -= 1
+    for left in reversed(range(1 if current.live else _LAST_WORD_TRIES)):
         try:
             _write(current)
-        except Unreachable as error:
-            if tries:
-                world().clock.sleep(PATIENCE_S)
-            else:
+        except (Unreachable, Refused) as error:
+            if not left or isinstance(error, Refused):
                 get_run_logger().warning("%s: tags not written: %s", current.release_id, error)
-        except Refused as error:
-            get_run_logger().warning("%s: tags not written: %s", current.release_id, error)
-            return
+                return
+            world().clock.sleep(PATIENCE_S)
         else:
             return
 
