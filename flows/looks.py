@@ -34,7 +34,7 @@ def begun_sheets(drive: Drive, design: Design, after: int) -> Sheets:
     """Return what is known already: the readings in the ledger, else the nodes' spools."""
     sheets = Sheets(design)
     stored = False
-    for reading in drive.each("reading", Reading):
+    for _, reading in drive.each("reading", Reading):
         sheets.enter(reading.records, reading.after)
         stored = True
     if not stored:

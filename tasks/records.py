@@ -85,14 +85,13 @@ class Drive(msgspec.Struct, frozen=True):
 
     def recall_all(self, kind: str, form: type[T]) -> dict[int, T]:
         """Return all documents of a kind by number, ascending."""
-        bodies = world().ledger.all(self.release_id, kind)
-        return {n: decode(body, form) for n, body in bodies.items()}
+        return dict(self.each(kind, form))
 
-    def each(self, kind: str, form: type[T]) -> Iterator[T]:
-        """Yield all documents of a kind, ascending by number: one at a time, for large ones."""
+    def each(self, kind: str, form: type[T]) -> Iterator[tuple[int, T]]:
+        """Yield the same one at a time: large ones need not be held together."""
         bodies = dict(world().ledger.all(self.release_id, kind))
         for number in sorted(bodies):
-            yield decode(bodies.pop(number), form)
+            yield number, decode(bodies.pop(number), form)
 
     def recall(self, kind: str, number: int, form: type[T]) -> T | None:
         """Return a document, None if there is none."""

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from edgefleet.edge.contract import Digest
-from edgefleet.fleet.release import NEXT, Phase, Signal
-from edgefleet.ports import Admission
+from edgefleet.fleet.release import NEXT, Admission, Phase, Signal
 from edgefleet.spec import parse_spec
 from edgefleet.wiring import World
 
