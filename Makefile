@@ -34,8 +34,7 @@ test-long: .venv/.made ## the long ones: every trigger, fault and way back; ARGS
 	$(BIN)/python -m pytest -m long $(ARGS)
 
 test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
-	$(BIN)/python -m pytest -m kubernetes tests/kubernetes --ignore=tests/kubernetes/test_drill.py $(ARGS)
-	$(BIN)/python -m pytest -m kubernetes tests/kubernetes/test_drill.py $(ARGS)
+	$(BIN)/python -m pytest -m kubernetes tests/kubernetes $(ARGS)
 
 test-crash: .venv/.made ## a release for every point at which its driver can die (hours), or SHARE=0.1 of them
 	EDGEFLEET_CRASHES=docs/crashes.md EDGEFLEET_CRASHES_SHARE=$(SHARE) $(BIN)/python -m pytest tests/scenarios/test_crashes.py $(ARGS)

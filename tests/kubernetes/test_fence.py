@@ -80,7 +80,9 @@ class Drivers:
     def close(self) -> None:
         for cluster in self.made:
             cluster.close()
-        self.kubectl("delete", "deployments,configmaps,services", "--all", "--wait=false")
+        # With their pods: whoever comes next sees all of a node's.
+        words = ("--all", "--cascade=foreground", "--timeout=60s")
+        self.kubectl("delete", "deployments,configmaps,services", *words)
 
 
 @pytest.fixture
