@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from edgefleet.errors import Unreachable
 from edgefleet.fleet.book import Reading, reported
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.plan import Plan
@@ -48,6 +49,10 @@ def next_look(drive: Drive, made: Plan, gates: Gates, sheets: Sheets, due: int, 
     """Wait until a window is over, `due` or a later one; enter it, and return its number.
 
     `first`: the first window that concerns whoever looks.
+
+    Raises:
+        Unreachable: nobody of the whole fleet answered. That says nothing of the model: wait, and
+            count no look.
     """
     clock = world().clock
     window = max(due, current_window(gates) - 1)
@@ -62,6 +67,9 @@ def next_look(drive: Drive, made: Plan, gates: Gates, sheets: Sheets, due: int, 
             break
         del reading  # of a large fleet two at a time are a hundred megabytes
         clock.sleep(gates.window_s * _GRACE)
+    if not online:
+        message = f"none of the {len(made.eligible)} nodes has told of window {window} or before it"
+        raise Unreachable(message)
     drive.keep("reading", window, reading)
     sheets.enter(reading.records, reading.after)
     return window

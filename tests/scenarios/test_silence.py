@@ -15,7 +15,7 @@ from edgefleet.fleet.release import Phase
 from edgefleet.rehearsal import Stage
 from edgefleet.wiring import installed
 from flows.release import release
-from tests.scenarios.conftest import Build
+from tests.scenarios.conftest import SPEC, Build
 from tests.scenarios.stories import changed, ended, package, serving
 
 AWAY_S = 90.0
@@ -61,6 +61,15 @@ def test_a_fleet_that_is_silent_all_at_once_is_waited_for(build: Build, phase: P
     assert ended(made, second) is Phase.RELEASED
     assert set(changed(made).values()) == {1}
     assert serving(made)[package(second)] >= 32  # at most max_deferred come later
+
+
+def test_windows_in_which_all_are_silent_do_not_use_up_the_soak(build: Build) -> None:
+    made = build(spec=SPEC.replace("max_windows: 30", "max_windows: 12"))
+    second = made.submit(2)
+    driven(made, Silence(made, second, Phase.SOAKING, for_s=12 * 60.0))
+    assert ended(made, second) is Phase.RELEASED
+    said = [entry.text for entry in made.world.ledger.journal(second)]
+    assert any("none of the 40 nodes has told of window" in text for text in said)
 
 
 @pytest.mark.parametrize("kind", [Kind.OFFLINE, Kind.SITE_DOWN])
