@@ -22,7 +22,7 @@ from edgefleet.report.form import approval_form, confirmation_form
 from edgefleet.wiring import world
 from flows.soak import Look
 from tasks.records import Drive, approved_plan, latest, needed
-from tasks.sites import take_inventory
+from tasks.sites import take_patient_inventory
 
 
 class ApprovalForm(RunInput):
@@ -53,7 +53,7 @@ def await_approval(drive: Drive) -> None:
         drive.move(Phase.AWAITING, Signal.REJECTED, decision.in_words)
         return
     made = needed(drive.release_id, "plan", number, Plan)
-    stale = outdated(made, take_inventory(drive.release.workload))
+    stale = outdated(made, take_patient_inventory(drive.release.workload))
     signal = Signal.OUTDATED if stale else Signal.DONE
     drive.move(Phase.AWAITING, signal, f"plan out of date: {stale}" if stale else decision.in_words)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -22,9 +21,8 @@ from edgefleet.fleet.replay import replayed
 from edgefleet.ports import Image
 from edgefleet.spec import Spec
 from edgefleet.wiring import world
-from tasks.policy import FACTORY_SILENT_S, PATIENCE_S
 from tasks.records import Drive, champion_of, latest, needed
-from tasks.sites import take_inventory
+from tasks.sites import take_patient_inventory
 from tasks.telemetry import collect_evidence
 
 
@@ -34,7 +32,7 @@ def plan(release_id: str, epoch: int) -> None:
     drive = Drive(release_id, epoch)
     current, spec = drive.release, drive.spec
     image = needed(release_id, "package", 0, Image)
-    inventory = _inventory(current.workload)
+    inventory = take_patient_inventory(current.workload)
     champion = champion_of(current.workload)
     new_bytes = _new_bytes(image, champion)
     now = world().clock.now()
@@ -59,18 +57,6 @@ def plan(release_id: str, epoch: int) -> None:
     drive.keep("approval", number, request_for(made, spec.approval, now))
     show(made, outlook)
     drive.move(Phase.PLANNED, Signal.DONE, in_short(made))
-
-
-def _inventory(workload: str) -> Inventory:
-    """Return what the fleet shows; of a factory that stays silent for a minute, nothing.
-
-    One answer that got lost must not leave a factory's nodes out, or refuse the plan.
-    """
-    clock = world().clock
-    until = clock.now() + timedelta(seconds=FACTORY_SILENT_S)
-    while (seen := take_inventory(workload)).silent and clock.now() < until:
-        clock.sleep(PATIENCE_S)
-    return seen
 
 
 def _new_bytes(image: Image, champion: Image | None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from prefect import get_run_logger, task
 
@@ -28,7 +28,7 @@ from edgefleet.fleet.order import (
 from edgefleet.fleet.stage import StageReport, in_words
 from edgefleet.spec import Prepull, Waves
 from edgefleet.wiring import world
-from tasks.policy import FACTORIES_AT_ONCE, OUTSIDE
+from tasks.policy import FACTORIES_AT_ONCE, FACTORY_SILENT_S, OUTSIDE, PATIENCE_S
 from tasks.stages import carry_out
 from tasks.workers import seen_by_worker, send
 
@@ -37,6 +37,19 @@ from tasks.workers import seen_by_worker, send
 def take_inventory(workload: str) -> Inventory:
     """Return what every factory shows; one that does not answer is named, not an error."""
     return look_around(workload)
+
+
+def take_patient_inventory(workload: str) -> Inventory:
+    """Return what the fleet shows; of a factory that stays silent for a minute, nothing.
+
+    For looks on which a plan depends: one answer that got lost must not leave a factory's nodes
+    out, refuse the plan, or have it made and asked for anew.
+    """
+    clock = world().clock
+    until = clock.now() + timedelta(seconds=FACTORY_SILENT_S)
+    while (seen := take_inventory(workload)).silent and clock.now() < until:
+        clock.sleep(PATIENCE_S)
+    return seen
 
 
 def look_around(workload: str, only: Collection[str] | None = None) -> Inventory:
