@@ -6,11 +6,13 @@ Whoever is silent serves on; what the release must not do is to send the others 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 
 from edgefleet.adapters.memory.faults import Fault, Kind
 from edgefleet.adapters.memory.kill import watched
+from edgefleet.errors import Unreachable
 from edgefleet.fleet.release import Phase
 from edgefleet.rehearsal import Stage
 from edgefleet.wiring import installed
@@ -70,6 +72,27 @@ def test_windows_in_which_all_are_silent_do_not_use_up_the_soak(build: Build) ->
     assert ended(made, second) is Phase.RELEASED
     said = [entry.text for entry in made.world.ledger.journal(second)]
     assert any("none of the 40 nodes has told of window" in text for text in said)
+
+
+def test_a_factory_that_is_not_heard_once_after_the_yes_does_not_ask_again(build: Build) -> None:
+    made = build()
+    second = made.submit(2)
+    lost: list[str] = []
+
+    def deaf_once(factory: str, when: str, name: str) -> None:
+        asked = (when, name) == ("before", "MemorySite.snapshot") and factory not in lost
+        if asked and ended(made, second) is Phase.AWAITING:
+            lost.append(factory)
+            raise Unreachable(factory)
+
+    sites = {
+        name: watched(site, partial(deaf_once, name)) for name, site in made.world.sites.items()
+    }
+    with installed(replace(made.world, sites=sites)):
+        release(second)
+    assert sorted(lost) == sorted(sites)
+    assert ended(made, second) is Phase.RELEASED
+    assert made.world.ledger.get(second, "approval", 2) is None
 
 
 @pytest.mark.parametrize("kind", [Kind.OFFLINE, Kind.SITE_DOWN])
