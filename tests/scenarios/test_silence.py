@@ -71,7 +71,14 @@ def test_windows_in_which_all_are_silent_do_not_use_up_the_soak(build: Build) ->
     driven(made, Silence(made, second, Phase.SOAKING, for_s=12 * 60.0))
     assert ended(made, second) is Phase.RELEASED
     said = [entry.text for entry in made.world.ledger.journal(second)]
-    assert any("none of the 40 nodes has told of window" in text for text in said)
+    assert any("none of the 40 nodes can be reached" in text for text in said)
+
+
+def test_a_fleet_that_is_there_but_tells_nothing_is_held_for_a_person(build: Build) -> None:
+    made = build(spec=SPEC.replace("max_windows: 30", "max_windows: 6"))
+    second = made.submit(2)
+    driven(made, Silence(made, second, Phase.SOAKING, Kind.SILENT, for_s=1e9))
+    assert ended(made, second) is Phase.HELD
 
 
 def test_a_factory_that_is_not_heard_once_after_the_yes_does_not_ask_again(build: Build) -> None:
