@@ -21,11 +21,10 @@ from edgefleet.fleet.stage import (
     StageReport,
     none_tried,
     not_begun,
-    out_of_reach,
 )
 from edgefleet.wiring import world
 from tasks.records import Drive
-from tasks.sites import change_in, take_inventory
+from tasks.sites import all_out_of_reach, change_in
 
 Reports = tuple[StageReport, ...]
 
@@ -39,8 +38,7 @@ def change_all(
     """Change nodes in all factories under the driver's epoch; `closing`: by when one has to begin.
 
     Raises:
-        Unreachable: the whole fleet is silent. That is its control plane's failure, or the way's to
-            it, and says nothing of the model: wait.
+        Unreachable: the whole fleet is silent, see `all_out_of_reach`: wait.
     """
     ends = closing or {}
     of_factory: dict[str, list[Change]] = defaultdict(list)
@@ -51,10 +49,8 @@ def change_all(
         for factory, orders in sorted(of_factory.items())
     ]
     reports = tuple(future.result() for future in futures)
-    if changes and none_tried(reports):
-        fleet = take_inventory(drive.spec.workload).nodes
-        if all(map(out_of_reach, fleet)):
-            raise Unreachable(f"{none_tried(reports)}, and nobody else of the fleet either")
+    if changes and none_tried(reports) and all_out_of_reach(drive.spec.workload):
+        raise Unreachable(f"{none_tried(reports)}, and nobody else of the fleet either")
     return reports
 
 

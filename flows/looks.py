@@ -10,11 +10,10 @@ from edgefleet.fleet.book import Reading, reported
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.sheets import Sheets
-from edgefleet.fleet.stage import out_of_reach
 from edgefleet.spec import Gates
 from edgefleet.wiring import world
 from tasks.records import Drive
-from tasks.sites import take_inventory
+from tasks.sites import all_out_of_reach
 from tasks.telemetry import collect_evidence
 
 ENOUGH_REPORTED: Final = 0.9
@@ -53,8 +52,7 @@ def next_look(drive: Drive, made: Plan, gates: Gates, sheets: Sheets, due: int, 
     `first`: the first window that concerns whoever looks.
 
     Raises:
-        Unreachable: the whole fleet is silent. That is its control plane's failure, or the way's to
-            it, and says nothing of the model: wait, and count no look.
+        Unreachable: the whole fleet is silent, see `all_out_of_reach`: wait, and count no look.
     """
     clock = world().clock
     window = max(due, current_window(gates) - 1)
@@ -69,7 +67,7 @@ def next_look(drive: Drive, made: Plan, gates: Gates, sheets: Sheets, due: int, 
             break
         del reading  # of a large fleet two at a time are a hundred megabytes
         clock.sleep(gates.window_s * _GRACE)
-    if not online and all(map(out_of_reach, take_inventory(drive.spec.workload).nodes)):
+    if not online and all_out_of_reach(drive.spec.workload):
         raise Unreachable(f"none of the {len(made.eligible)} nodes can be reached")
     drive.keep("reading", window, reading)
     sheets.enter(reading.records, reading.after)

@@ -25,7 +25,7 @@ from edgefleet.fleet.order import (
     Order,
     OrderShadows,
 )
-from edgefleet.fleet.stage import StageReport, in_words
+from edgefleet.fleet.stage import StageReport, in_words, out_of_reach
 from edgefleet.spec import Prepull, Waves
 from edgefleet.wiring import world
 from tasks.policy import FACTORIES_AT_ONCE, FACTORY_SILENT_S, OUTSIDE, PATIENCE_S
@@ -50,6 +50,14 @@ def take_patient_inventory(workload: str) -> Inventory:
     while (seen := take_inventory(workload)).silent and clock.now() < until:
         clock.sleep(PATIENCE_S)
     return seen
+
+
+def all_out_of_reach(workload: str) -> bool:
+    """Say whether the whole fleet is silent.
+
+    That is its control plane's failure, or the way's to it, and says nothing of the model.
+    """
+    return all(map(out_of_reach, take_inventory(workload).nodes))
 
 
 def look_around(workload: str, only: Collection[str] | None = None) -> Inventory:
