@@ -29,7 +29,7 @@ from edgefleet.errors import Unreachable
 from edgefleet.fleet.drivers import NO_LEASE, Driven, Run, RunState, decide
 from edgefleet.wiring import world
 from tasks.records import before_it
-from tasks.starts import start_release
+from tasks.starts import has_form, start_release
 
 _LEASES: Final = 3
 """So many may pass while one is waited for: a living driver may have taken it."""
@@ -125,7 +125,7 @@ def _runs(release_ids: Iterable[str]) -> dict[str, list[Run]]:
     try:
         with get_client(sync_client=True) as client:
             for run in _pages(client, wanted):
-                found[str(run.parameters.get("release_id", run.name))].append(_run(run))
+                found[str(run.parameters.get("release_id", run.name))].append(_run(client, run))
     except (httpx.HTTPError, OSError) as error:
         raise Unreachable(f"Prefect's server does not answer: {error}") from error
     return found
@@ -144,9 +144,13 @@ def _pages(client: SyncPrefectClient, wanted: FlowRunFilter) -> Iterator[FlowRun
         offset += _PAGE
 
 
-def _run(run: FlowRun) -> Run:
+def _run(client: SyncPrefectClient, run: FlowRun) -> Run:
     state = run.state
     began = run.created or datetime.now(UTC)
     if state is None:
         return Run(str(run.id), RunState.SCHEDULED, began, began)
-    return Run(str(run.id), _STATES[state.type], state.timestamp, began)
+    known = _STATES[state.type]
+    if known is RunState.SUSPENDED and not has_form(client, run):
+        # It is about to ask, or died before it could: nobody would ever answer it.
+        known = RunState.PENDING
+    return Run(str(run.id), known, state.timestamp, began)

@@ -92,7 +92,14 @@ def start(
 def suspended_run(release_id: str) -> FlowRun | None:
     """Return the release's flow run that waits for an answer on its form, None if none does."""
     with get_client(sync_client=True) as client:
-        return next(iter(_suspended(client, release_id)), None)
+        waiting = (run for run in _suspended(client, release_id) if has_form(client, run))
+        return next(waiting, None)
+
+
+def has_form(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Say whether a suspended run can be answered: Prefect stores its form after its state."""
+    form = run.state.state_details.run_input_keyset if run.state else None
+    return bool(form and client.filter_flow_run_input(run.id, form["schema"], 1, set()))
 
 
 def _suspended(client: SyncPrefectClient, release_id: str) -> list[FlowRun]:

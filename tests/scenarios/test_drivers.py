@@ -7,11 +7,15 @@ from datetime import UTC, datetime, timedelta
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Cancelled, Completed, Crashed, State
+from prefect.input.run_input import keyset_from_paused_state
+from prefect.states import Cancelled, Completed, Crashed, State, Suspended
 
+from edgefleet.fleet.drivers import RunState
 from edgefleet.fleet.release import Phase
 from flows.release import release
+from tasks import drivers
 from tasks.drivers import start_missing
+from tasks.starts import suspended_run
 from tests.scenarios.conftest import Build
 from tests.scenarios.stories import ended
 
@@ -96,6 +100,22 @@ def test_a_cancelled_release_is_aborted_and_not_resumed(
     assert made.world.ledger.release(driven).abort_asked == "its flow run was cancelled"
     release(driven)
     assert ended(made, driven) is Phase.ABORTED
+
+
+def test_a_run_is_suspended_once_its_form_is_there(build: Build, client: SyncPrefectClient) -> None:
+    name = build().submit(2)
+    start_missing()
+    waiting = Suspended(timeout_seconds=60, pause_key="approval")
+    form = waiting.state_details.run_input_keyset = keyset_from_paused_state(waiting)
+    end(client, name, waiting)
+    # In between its driver can be killed: nobody could answer, so it is waited for, not for ever.
+    assert suspended_run(name) is None
+    assert [run.state for run in drivers._runs([name])[name]] == [RunState.PENDING]
+    [run] = known(client, name)
+    client.create_flow_run_input(run.id, form["schema"], "{}")
+    assert suspended_run(name) == run
+    assert [run.state for run in drivers._runs([name])[name]] == [RunState.SUSPENDED]
+    assert start_missing() == ()
 
 
 def test_a_queued_release_is_driven_once_the_one_before_it_has_ended(
