@@ -15,7 +15,7 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, Crashed, Failed, State, Suspended
+from prefect.states import Completed, Crashed, Failed, Pending, State, Suspended
 
 from edgefleet.adapters.servers import prefect_server, supervised
 from edgefleet.cli.deploying import Deployed, deploy_everything
@@ -81,6 +81,15 @@ class Server:
         with get_client(sync_client=True) as client:
             return {found.name for found in client.read_deployments()}
 
+    def began(self, deployment: str) -> str:
+        """Take a place for a run as a worker does, and return the state that the run came to."""
+        with get_client(sync_client=True) as client:
+            found = client.read_deployment_by_name(deployment)
+            run = client.create_flow_run_from_deployment(found.id)
+            client.set_flow_run_state(run.id, Pending())
+            state = client.read_flow_run(run.id).state
+            return state.type.value if state else ""
+
     def ran(self, name: str, state: State[None]) -> None:
         """Let a run of the flow `release` come to a state."""
         with get_client(sync_client=True) as client:
@@ -108,6 +117,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def deployed(server: Server) -> Deployed:
     return server.deploy()
+
+
+def test_a_watch_that_was_killed_keeps_no_other_from_its_look(
+    server: Server, deployed: Deployed
+) -> None:
+    assert "watch" in deployed.flows
+    # Nobody renews the places of these: they died at once.
+    assert [server.began("watch/watch") for _ in range(3)] == ["PENDING", "PENDING", "CANCELLED"]
+    assert [server.began("reconcile/reconcile") for _ in range(2)] == ["PENDING", "CANCELLED"]
 
 
 def test_deployed_twice_the_server_has_everything_once(server: Server, deployed: Deployed) -> None:
