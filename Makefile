@@ -10,6 +10,13 @@ EXPORT := $(BIN)/uv export --quiet --frozen --no-emit-project --no-annotate --no
 QUICK ?= tests/fleet tests/golden tests/repository tests/spec tests/tasks tests/edge tests/cli \
   tests/report
 
+# Those without servers side by side, a file to each processor; then those that want the machine.
+# 5: there are none of the one kind.
+define TESTS
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "$(1) and not servers" $(ARGS) || test $$? = 5
+	$(BIN)/python -m pytest -m "$(1) and servers" $(ARGS) || test $$? = 5
+endef
+
 # Uncompiled, Prefect alone takes two seconds longer to import, and a demo starts 250 processes.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -28,10 +35,10 @@ rehearse: .venv/.made ## a release over a fleet in memory; ARGS are passed on
 	$(BIN)/python -m edgefleet.cli rehearse $(ARGS)
 
 test: .venv/.made ## every test but the long ones and those on Kubernetes; ARGS are passed on
-	$(BIN)/python -m pytest -m "not kubernetes and not long" $(ARGS)
+	$(call TESTS,not long and not kubernetes)
 
 test-long: .venv/.made ## the long ones: every trigger, fault and way back; ARGS are passed on
-	$(BIN)/python -m pytest -m long $(ARGS)
+	$(call TESTS,long)
 
 test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
 	$(BIN)/python -m pytest -m kubernetes tests/kubernetes $(ARGS)
@@ -41,7 +48,7 @@ test-crash: .venv/.made ## a release for every point at which its driver can die
 	EDGEFLEET_DEATHS=docs/deaths.md $(BIN)/python -m pytest tests/e2e/test_parts_die.py $(ARGS)
 
 test-quick: .venv/.made ## the tests of a minute
-	$(BIN)/python -m pytest -m "not servers" $(wildcard $(QUICK))
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not servers" $(wildcard $(QUICK))
 
 check: .venv/.made ## format, lint, types, import contracts, quick tests
 	$(BIN)/ruff format --check .
