@@ -29,7 +29,7 @@ from flows.looks import current_window
 from flows.soak import end_shadows, judge_wave_step
 from tasks.policy import FACTORIES_AT_ONCE
 from tasks.records import Drive, approved_plan
-from tasks.sites import let_go_in, prepull_in, take_inventory
+from tasks.sites import let_go_in, prepull_in, take_patient_inventory
 
 REVERT_TRIES: Final = 3
 """After so many, nodes that could not be brought back are named and left to reconcile."""
@@ -154,7 +154,7 @@ def _change_wave(drive: Drive, made: Plan, index: int) -> Reports:
 
 def _close(drive: Drive, made: Plan) -> None:
     """Count who serves it, by the nodes' own word, and end or hold the release."""
-    views = {view.node: view for view in take_inventory(drive.spec.workload).nodes}
+    views = {view.node: view for view in take_patient_inventory(drive.spec.workload).nodes}
     planned = {change.node for wave in made.waves for change in wave.changes}
     fleet = planned | {out.node for out in made.left_out if out.kind == "deferred"}
     fleet -= world().ledger.pins(made.workload).keys()
