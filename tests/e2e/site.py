@@ -17,11 +17,11 @@ import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from edgefleet.adapters.servers import supervised
 from edgefleet.adapters.servers.embedded import ROOT
 from edgefleet.cli.deploying import Deployed, deploy_everything
+from edgefleet.cli.here import prefect_at
 from edgefleet.cli.local import load_fleet, on_postgres, programs
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.inventory import NodeView
@@ -139,12 +139,17 @@ def told(command: subprocess.Popen[str]) -> Any:
     return json.loads(said)
 
 
-def wait_for(found: Callable[[], T | None], what: Callable[[], str], seconds: float = 600) -> T:
+def wait_for(
+    found: Callable[[], T | None],
+    what: Callable[[], str],
+    seconds: float = 600,
+    every_s: float = 0.1,
+) -> T:
     """Return what is found, as soon as it is; the deadline is for hopeless cases only."""
     deadline = time.monotonic() + seconds
     while not (seen := found()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what()}"
-        time.sleep(0.1)
+        time.sleep(every_s)
     return seen
 
 
@@ -169,9 +174,8 @@ def a_site(home: Path, environment: Mapping[str, str] | None = None) -> Iterator
         with supervised(home, programs(settings, fleet)) as endpoints:
             api = endpoints.prefect_api
             deploy_everything(settings, api)
-            chosen = {PREFECT_API_URL: api}
             with (
-                temporary_settings(chosen),
+                prefect_at(settings, api),
                 installed(build(settings)) as world,
                 ExitStack() as end,
             ):

@@ -1,4 +1,4 @@
-"""The whole thing with ledger, Prefect and MLflow on one PostgreSQL, which is killed on the way."""
+"""The whole thing on one PostgreSQL, which is killed on the way; every server asks who comes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.release import Phase
 from edgefleet.report.gather import ReleaseStory
+from edgefleet.settings import Settings
+from edgefleet.wiring import endpoints
 from tasks.starts import answer
 from tests.e2e.quick import write_versions
 from tests.e2e.site import NODES, WORKLOAD, Site, a_site, told, wait_for
@@ -20,6 +23,7 @@ from tests.postgres import PASSWORD, Postgres, running
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]
 
 FIRST, SECOND = (f"{WORKLOAD}-{number}" for number in (1, 2))
+PREFECT_PASSWORD, MLFLOW_PASSWORD = "planted-prefect-password", "planted-mlflow-password"
 OUTAGE_REQUESTS = 1000
 """The outage lasts until the cameras have sent so many: ten seconds and more."""
 
@@ -32,9 +36,14 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="module")
 def site(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Given a site on PostgreSQL, and two versions of one model."""
+    """Given a site on PostgreSQL whose servers ask for passwords, and two versions of one model."""
     folder = tmp_path_factory.mktemp("postgres")
-    with a_site(folder / "home", {"EDGEFLEET_POSTGRES_URL": postgres.url()}) as site:
+    chosen = {
+        "EDGEFLEET_POSTGRES_URL": postgres.url(),
+        "EDGEFLEET_PREFECT_AUTH": f"ada:{PREFECT_PASSWORD}",
+        "EDGEFLEET_MLFLOW_AUTH": f"ada:{MLFLOW_PASSWORD}",
+    }
+    with a_site(folder / "home", chosen) as site:
         for version in write_versions(folder / "models", ("graz", "linz"), 2):
             site.edgefleet("register", str(version))
         yield site
@@ -89,7 +98,7 @@ def tables(postgres: Postgres, database: str) -> set[str]:
         return {str(name) for (name,) in connection.execute(query)}
 
 
-def test_a_release_goes_out_on_postgresql_and_leaves_no_file_of_sqlite(
+def test_a_release_goes_out_on_postgresql_and_none_of_it_is_in_a_file_of_sqlite(
     postgres: Postgres, site: Site, first: ReleaseStory
 ) -> None:
     assert first.release.phase is Phase.RELEASED
@@ -97,7 +106,15 @@ def test_a_release_goes_out_on_postgresql_and_leaves_no_file_of_sqlite(
     assert "flow_run" in tables(postgres, "edgefleet_prefect")
     assert "model_versions" in tables(postgres, "edgefleet_mlflow")
     centre = (site.home, site.home / "prefect", site.home / "mlflow")
-    assert [file for folder in centre for file in folder.glob("*.db")] == []
+    # Whom MLflow lets in it keeps in a file of its own (docs/access.md).
+    files = [file.name for folder in centre for file in folder.glob("*.db")]
+    assert files == ["basic_auth.db"]
+
+
+def test_nobody_is_let_in_without_a_password(site: Site) -> None:
+    mlflow = endpoints(Settings())["mlflow_url"]
+    for url in (f"{site.api}/admin/version", f"{mlflow}/api/2.0/mlflow/registered-models/search"):
+        assert httpx.get(url, trust_env=False, timeout=60).status_code == 401, url
 
 
 def test_a_database_that_was_killed_delays_a_release_and_loses_nothing(
@@ -116,8 +133,9 @@ def test_a_database_that_was_killed_delays_a_release_and_loses_nothing(
 
 
 @pytest.mark.usefixtures("second")
-def test_the_password_is_in_no_argument_no_log_and_no_file(site: Site, postgres: Postgres) -> None:
-    planted = (PASSWORD.encode(), postgres.url().split(":")[2].split("@")[0].encode())
+def test_no_password_is_in_an_argument_a_log_or_a_file(site: Site, postgres: Postgres) -> None:
+    quoted = postgres.url().split(":")[2].split("@")[0]
+    planted = [word.encode() for word in (PASSWORD, quoted, PREFECT_PASSWORD, MLFLOW_PASSWORD)]
     files = {file: file.read_bytes() for file in site.home.rglob("*") if file.is_file()}
     assert len(files) > 100
     seen = {**files, **arguments()}
