@@ -114,9 +114,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(endpoints.prefect_api, Settings(home=home), mailbox)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def deployed(server: Server) -> Deployed:
     return server.deploy()
+
+
+@pytest.fixture
+def deployed_again(server: Server, deployed: Deployed) -> Iterator[None]:
+    """Given what is deployed, and so it is again afterwards."""
+    yield
+    assert server.deploy() == deployed
 
 
 def test_a_watch_that_was_killed_keeps_no_other_from_its_look(
@@ -195,7 +202,7 @@ def test_the_weekly_drill_is_off_until_somebody_switches_it_on() -> None:
     assert not schedule.active
 
 
-@pytest.mark.usefixtures("deployed")
+@pytest.mark.usefixtures("deployed_again")
 def test_without_an_address_nothing_is_sent_and_no_address_is_kept(server: Server) -> None:
     assert server.deploy(notify_url="").messages == ()
     assert not [name for name in server.automations() if name.startswith("edgefleet tells")]
