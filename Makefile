@@ -6,9 +6,10 @@ HOME_DIR ?= .edgefleet
 BIN := .venv/bin
 SETS := requirements.txt requirements-dev.txt requirements-edge.txt
 EXPORT := $(BIN)/uv export --quiet --frozen --no-emit-project --no-annotate --no-header
-# Tests that start no servers, drive no fleet of processes and train nothing.
-QUICK ?= tests/fleet tests/golden tests/repository tests/spec tests/tasks tests/edge tests/cli \
-  tests/report
+# Tests that start no servers, drive no processes, train nothing, and simulate little.
+SIMULATIONS := $(addprefix tests/fleet/test_,cells.py gate.py guard.py replay.py stats.py traps.py)
+QUICK := $(filter-out $(SIMULATIONS),$(wildcard tests/fleet/test_*.py)) tests/golden \
+  tests/repository tests/spec tests/tasks tests/cli tests/report
 
 # Those without servers side by side, a file to each processor; then those that want the machine.
 # 5: there are none of the one kind.
@@ -48,7 +49,7 @@ test-crash: .venv/.made ## a release for every point at which its driver can die
 	EDGEFLEET_DEATHS=docs/deaths.md $(BIN)/python -m pytest tests/e2e/test_parts_die.py $(ARGS)
 
 test-quick: .venv/.made ## the tests of a minute
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not servers" $(wildcard $(QUICK))
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not servers" $(QUICK)
 
 check: .venv/.made ## format, lint, types, import contracts, quick tests
 	$(BIN)/ruff format --check .
