@@ -51,9 +51,10 @@ class Approval(Part):
 
     before_rollout: Literal["required", "auto"] = "required"
     """`required` asks a person in Prefect's UI; with `auto` the spec itself says yes."""
-    before_fleet: Literal["required", "auto"] = "auto"
-    """After the canary passed: `required` asks again before any other node is changed. One that
-    neither passed nor failed waits for a person anyway, see `gates.when_unsure`."""
+    before_fleet: Literal["required", "auto", "on_inconclusive"] = "auto"
+    """After the canary: `required` asks again once it has passed, before any other node is changed.
+    `on_inconclusive` asks about one that neither passed nor failed, which otherwise is held (see
+    `gates.when_unsure`); one that passed goes on."""
     timeout_h: Annotated[float, Field(gt=0)] = 72
     """Hours after which no answer is a no, each time that somebody is asked."""
     held_h: Annotated[float, Field(gt=0)] = 24
@@ -251,6 +252,16 @@ class Spec(Part):
     waves: Waves = Waves()
     gates: Gates = Gates()
     guard: Guard = Guard()
+
+    @model_validator(mode="after")
+    def _asked_or_reverted(self) -> Spec:
+        if (self.approval.before_fleet, self.gates.when_unsure) == ("on_inconclusive", "revert"):
+            message = (
+                "approval.before_fleet: on_inconclusive asks about a canary that "
+                "gates.when_unsure: revert takes back: leave one of them out"
+            )
+            raise ValueError(message)
+        return self
 
     def urgent(self) -> Spec:
         """Return the spec of a release that cannot wait: all the same but for a shorter soak."""

@@ -40,6 +40,8 @@ _LEAST_PAST: Final = 5
 """Windows of a past that is worth comparing with."""
 
 _DECIDED: Final = {Outcome.PASS: Signal.PASSED, Outcome.FAIL: Signal.FAILED}
+_ASKED: Final = {"required": Signal.PASSED, "on_inconclusive": Signal.UNSURE}
+"""What a person is asked about before the fleet follows, by the spec's `approval.before_fleet`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def soak(release_id: str, epoch: int) -> None:
         drive.keep("look", last.number, last)
         get_run_logger().info("%s", last.verdict.text)
         signal = _meaning(last, gates, most_windows(gates.max_windows, granted))
-    if signal is Signal.PASSED and drive.spec.approval.before_fleet == "required":
+    if signal and signal is _ASKED.get(drive.spec.approval.before_fleet):
         signal = Signal.ASK
     if last and signal:
         drive.keep("slices", 0, slices_of(design, gates, sheets.until(last.window)))

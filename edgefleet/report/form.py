@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from edgefleet.fleet.finding import Verdict
+from edgefleet.fleet.finding import Outcome, Verdict
 from edgefleet.fleet.plan import Plan, plan_hash
 from edgefleet.fleet.plan_text import plan_table
 from edgefleet.fleet.preflight import Preflight
@@ -58,11 +58,13 @@ def confirmation_form(release: Release, made: Plan, verdict: Verdict, deadline: 
     """Return what the canary has shown, and what a yes will do."""
     rest = sum(len(wave.changes) for wave in made.waves[1:])
     canary = len(made.waves[0].changes)
+    passed = verdict.outcome is Outcome.PASS
+    how = "has passed" if passed else "has neither passed nor failed, and its time is up"
     return "\n\n".join(
         (
             f"## {release.model} version {release.version} to {rest} more nodes",
             (
-                f"`{release.release_id}`: its canary of {canary} nodes has passed. Approve: the "
+                f"`{release.release_id}`: its canary of {canary} nodes {how}. Approve: the "
                 f"other {rest} nodes follow, wave by wave. Reject, or no answer by "
                 f"{deadline:%d %b %Y, %H:%M} UTC: the canary goes back."
             ),

@@ -6,8 +6,11 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from edgefleet.edge.contract import Needs
 from edgefleet.fleet.balance import Balance
+from edgefleet.fleet.finding import Outcome
 from edgefleet.fleet.needs import Package
 from edgefleet.fleet.plan import make_plan
 from edgefleet.fleet.preflight import preflight
@@ -75,12 +78,17 @@ def test_the_approval_form_is_kept_to_the_letter() -> None:
     same_as_golden(form(), "approval-form.md")
 
 
-def test_the_form_before_the_fleet_is_kept_to_the_letter() -> None:
+@pytest.mark.parametrize(
+    ("outcome", "file"),
+    [(Outcome.PASS, "confirmation-form.md"), (Outcome.INCONCLUSIVE, "confirmation-form-unsure.md")],
+)
+def test_the_form_before_the_fleet_is_kept_to_the_letter(outcome: Outcome, file: str) -> None:
     spec = parse_spec(SPEC, "test")
     asked = replace(EARLIER[1], phase=Phase.CONFIRMING)
     made = make_plan(spec, asked, fleet(42, 6), Package(NEW, 231_111, Needs()), OLD, NOW)
-    text = confirmation_form(asked, made, verdict(LOOKS), NOW + timedelta(days=3))
-    same_as_golden(text, "confirmation-form.md")
+    found = replace(verdict(LOOKS - 1), outcome=outcome)
+    text = confirmation_form(asked, made, found, NOW + timedelta(days=3))
+    same_as_golden(text, file)
 
 
 def test_its_tables_fit_prefect_s_narrow_form_however_many_factories_there_are() -> None:

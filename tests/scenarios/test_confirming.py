@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import msgspec
 
@@ -20,9 +21,11 @@ from edgefleet.spec import Approval
 from edgefleet.wiring import installed
 from flows.release import release
 from tasks.records import needed
-from tests.scenarios.conftest import Build
+from tests.scenarios.conftest import SPEC, Build
 from tests.scenarios.stories import changed, ended, package, serving
+from tests.scenarios.test_held import SHORT
 
+When = Literal["required", "on_inconclusive"]
 Answer = Callable[[Stage], tuple[str, object]]
 """What lies in the ledger by the time the question is asked: kind and document."""
 
@@ -40,11 +43,13 @@ def too_late(made: Stage) -> tuple[str, object]:
     return "confirmation", ApprovalRequest("", now, now)
 
 
-def driven(build: Build, answer: Answer) -> tuple[Stage, str, list[int]]:
+def driven(
+    build: Build, answer: Answer, about: When = "required", spec: str = SPEC
+) -> tuple[Stage, str, list[int]]:
     """Drive version 2; return how many nodes had it when the question was asked."""
-    made = build()
+    made = build(spec=spec)
     asks = made.spec.model_copy(
-        update={"approval": Approval(before_rollout="auto", before_fleet="required")}
+        update={"approval": Approval(before_rollout="auto", before_fleet=about)}
     )
     made = replace(made, spec=asks)
     second = made.submit(2)
@@ -87,3 +92,20 @@ def test_no_answer_by_the_deadline_is_a_no(build: Build) -> None:
     assert ended(made, second) is Phase.ROLLED_BACK
     journal = [entry.text for entry in made.world.ledger.journal(second)]
     assert any("rejected by the deadline" in text for text in journal)
+
+
+def test_where_only_the_unsure_is_asked_about_a_canary_that_passed_goes_on(build: Build) -> None:
+    made, second, had = driven(build, rejected, "on_inconclusive")
+    assert had == []
+    assert ended(made, second) is Phase.RELEASED
+
+
+def test_a_canary_of_which_nothing_was_shown_is_put_to_a_person_instead_of_held(
+    build: Build,
+) -> None:
+    made, second, had = driven(build, approved, "on_inconclusive", SHORT)
+    assert len(had) == 1
+    assert ended(made, second) is Phase.RELEASED
+    verdict = made.world.ledger.all(second, "look")
+    assert max(verdict) == made.spec.gates.max_windows
+    assert serving(made) == {package(second): 40}

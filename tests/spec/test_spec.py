@@ -51,6 +51,10 @@ CASES = {
         LEAST + "gates: {min_windows: 20, max_windows: 10}",
         ("gates: max_windows 10 is below min_windows 20",),
     ),
+    "asking about what goes back by itself": (
+        LEAST + "approval: {before_fleet: on_inconclusive}\ngates: {when_unsure: revert}",
+        ("approval.before_fleet: on_inconclusive asks", "gates.when_unsure: revert"),
+    ),
     "several at once": (
         LEAST + "canary: {fraction: 0, nodse: []}\nfleets: local",
         ("canary.fraction: ", "canary.nodse: ", "fleets: "),
