@@ -11,12 +11,9 @@ SIMULATIONS := $(addprefix tests/fleet/test_,cells.py gate.py guard.py replay.py
 QUICK := $(filter-out $(SIMULATIONS),$(wildcard tests/fleet/test_*.py)) tests/golden \
   tests/repository tests/spec tests/tasks tests/cli tests/report
 
-# Those without servers side by side, a file to each processor; then those that want the machine.
-# 5: there are none of the one kind.
-define TESTS
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "$(1) and not servers" $(ARGS) || test $$? = 5
-	$(BIN)/python -m pytest -m "$(1) and servers" $(ARGS) || test $$? = 5
-endef
+# Tests without servers go side by side, a file to each processor; the others want the machine.
+BESIDE := $(BIN)/python -m pytest -n auto --dist loadfile
+ALONE := $(BIN)/python -m pytest
 
 # Uncompiled, Prefect alone takes two seconds longer to import, and a demo starts 250 processes.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help demo rehearse test test-quick test-crash check golden screenshots bench-quantize \
   bench-rehearse bench-fleet bench-look bench-reconcile bench-triggers calibration lock setup-browser \
-  setup-postgres setup-nginx setup-kubernetes test-kubernetes clean
+  setup-postgres setup-nginx setup-kubernetes test-kubernetes test-long test-servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,20 +33,24 @@ rehearse: .venv/.made ## a release over a fleet in memory; ARGS are passed on
 	$(BIN)/python -m edgefleet.cli rehearse $(ARGS)
 
 test: .venv/.made ## every test but the long ones and those on Kubernetes; ARGS are passed on
-	$(call TESTS,not long and not kubernetes)
+	$(BESIDE) -m "not servers and not long and not kubernetes" $(ARGS) || test $$? = 5 # none of ARGS
+	$(ALONE) -m "servers and not long and not kubernetes" $(ARGS) || test $$? = 5
 
-test-long: .venv/.made ## the long ones: every trigger, fault and way back; ARGS are passed on
-	$(call TESTS,long)
+test-long: .venv/.made ## long ones without servers: every fault and way back; ARGS are passed on
+	$(BESIDE) -m "long and not servers" $(ARGS)
+
+test-servers: .venv/.made ## long ones with real servers: triggers, PostgreSQL, a factory behind NAT; ARGS
+	$(ALONE) -m "long and servers" $(ARGS)
 
 test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
-	$(BIN)/python -m pytest -m kubernetes tests/kubernetes $(ARGS)
+	$(ALONE) -m kubernetes tests/kubernetes $(ARGS)
 
 test-crash: .venv/.made ## a release for every point at which its driver can die (hours), or SHARE=0.1 of them
 	EDGEFLEET_CRASHES=docs/crashes.md EDGEFLEET_CRASHES_SHARE=$(SHARE) $(BIN)/python -m pytest tests/scenarios/test_crashes.py $(ARGS)
 	EDGEFLEET_DEATHS=docs/deaths.md $(BIN)/python -m pytest tests/e2e/test_parts_die.py $(ARGS)
 
 test-quick: .venv/.made ## the tests of a minute
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not servers" $(QUICK)
+	$(BESIDE) -m "not servers" $(QUICK)
 
 check: .venv/.made ## format, lint, types, import contracts, quick tests
 	$(BIN)/ruff format --check .

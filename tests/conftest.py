@@ -34,7 +34,7 @@ LONG: Final = (
     "triggers",
     "workloads",
 )
-"""Below tests/, run by `make test-long`: they start servers, or a release for each of their cases.
+"""Below tests/, run by `make test-long`, and by `make test-servers` those that start servers.
 One release through everything (e2e/test_a_release.py) stays in `make test`."""
 
 
