@@ -13,37 +13,12 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from edgefleet.calendars import Freeze, MaintenanceWindow
+from edgefleet.lab import Quantization, Validation
 from edgefleet.written import Part, parse, read
 
 On = Literal["tag", "alias", "any"]
 Newer = Literal["queue", "supersede"]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Quantization(Part):
-    """How hard to look for an INT8 model, and what it may cost."""
-
-    precision: Literal["auto", "int8", "fp32"] = "auto"
-    """`auto` ships FP32 where INT8 loses too much or gains too little; `int8` refuses instead."""
-    max_drop_pt: Annotated[float, Field(gt=0, le=20)] = 0.5
-    """Largest loss of validation accuracy against FP32, in points, of the point estimate; its upper
-    confidence bound may reach twice that."""
-    min_speedup: Annotated[float, Field(ge=1)] = 1.1
-    """Below this FP32 is shipped: a change without a gain is a risk without a reason."""
-    max_evaluations: Annotated[int, Field(ge=1)] = 40
-    """Models that the search may make and measure."""
-    max_s: Annotated[float, Field(gt=0)] = 300
-    """Seconds after which it begins no further one."""
-
-
-class Validation(Part):
-    """What a model must reach in the lab before anything ships."""
-
-    min_accuracy: Share = 0.5
-    """Least share of right answers on the submission's own validation set, of the FP32 model and of
-    what ships."""
-    max_loss_to_best_pt: Annotated[float, Field(ge=0)] = 2.0
-    """Largest loss against the best champion ever, on the candidate's frozen validation set."""
 
 
 class Approval(Part):

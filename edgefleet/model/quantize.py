@@ -28,6 +28,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
 
 from edgefleet.errors import Refused
+from edgefleet.lab import Quantization
 from edgefleet.model import graph
 from edgefleet.model.evaluate import (
     Drop,
@@ -41,7 +42,6 @@ from edgefleet.model.evaluate import (
     right,
 )
 from edgefleet.model.search import Limits, Method, Outcome, Trial, search
-from edgefleet.spec import Quantization
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
 _VNNI_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "avxvnni"})

@@ -19,13 +19,13 @@ import onnx
 
 from edgefleet.edge.contract import MODEL_FILE
 from edgefleet.errors import Refused
+from edgefleet.lab import Quantization
 from edgefleet.machine import cpu
 from edgefleet.model.export import to_onnx
 from edgefleet.model.hostile import ruin
 from edgefleet.model.quantize import Quantized, quantize, this_cpu_has_vnni
 from edgefleet.model.recipes import CARD, sample_params, sample_submission
 from edgefleet.model.submission import DataSets, load_sets
-from edgefleet.spec import Quantization
 
 SEED: Final = 1
 PAGE: Final = Path("docs/benchmarks-quantize.md")

@@ -27,12 +27,13 @@ from edgefleet.fleet.finding import Outcome
 from edgefleet.fleet.inventory import NodeView
 from edgefleet.fleet.manifest_names import WORKLOAD
 from edgefleet.fleet.release import Admission, Phase, Release
+from edgefleet.lab import Quantization
 from edgefleet.model.signature import make_key
 from edgefleet.plant.config import PlantConfig
 from edgefleet.plant.record import Bucket, PlantRecord, read
 from edgefleet.report.gather import ReleaseStory, gather
 from edgefleet.settings import Settings
-from edgefleet.spec import Quantization, Spec, parse_spec
+from edgefleet.spec import Spec, parse_spec
 from edgefleet.wiring import WallClock, World, installed
 from tests.e2e.quick import write_field_blind, write_ruined, write_versions
 from tests.kubernetes.cameras import Line, cameras

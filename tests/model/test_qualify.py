@@ -13,10 +13,11 @@ import pytest
 from edgefleet.edge.contract import Card
 from edgefleet.edge.trust import verify
 from edgefleet.errors import Refused
+from edgefleet.lab import Quantization, Validation
 from edgefleet.model.evaluate import Drop, Race
 from edgefleet.model.qualify import Comparison, Qualification, describe, qualify
 from edgefleet.model.signature import KEY_FILE, TRUST_FOLDER
-from edgefleet.spec import Quantization, Spec, Validation
+from edgefleet.spec import Spec
 from tests.model import textures
 
 NOISY = 0.05

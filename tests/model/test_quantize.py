@@ -12,12 +12,12 @@ import onnx
 import pytest
 
 from edgefleet.errors import Refused
+from edgefleet.lab import Quantization
 from edgefleet.model import graph
 from edgefleet.model.evaluate import open_session, predict
 from edgefleet.model.package import file_digest
 from edgefleet.model.quantize import Quantized, Workshop, has_vnni, quantize, this_cpu_has_vnni
 from edgefleet.model.search import Limits, search
-from edgefleet.spec import Quantization
 from tests.model import textures
 
 HOSTILE = 1.0

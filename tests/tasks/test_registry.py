@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 
 from edgefleet.edge.contract import CARD_FILE, PACKAGE_FILES, Card
+from edgefleet.lab import Quantization
 from edgefleet.model.miniature import write_miniature
 from edgefleet.model.qualify import Qualification
 from edgefleet.rehearsal import stage
-from edgefleet.spec import Quantization, Spec
+from edgefleet.spec import Spec
 from edgefleet.wiring import installed
 from tasks.registry import qualify_model
 
