@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgefleet.written import Part
+from edgefleet.written import Part, Share
 
 
 class Quantization(Part):
@@ -28,7 +28,7 @@ class Quantization(Part):
 class Validation(Part):
     """What a model must reach in the lab before anything ships."""
 
-    min_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_accuracy: Share = 0.5
     """Least share of right answers on the submission's own validation set, of the FP32 model and of
     what ships."""
     max_loss_to_best_pt: Annotated[float, Field(ge=0)] = 2.0

@@ -14,11 +14,10 @@ from pydantic import Field, model_validator
 
 from edgefleet.calendars import Freeze, MaintenanceWindow
 from edgefleet.lab import Quantization, Validation
-from edgefleet.written import Part, parse, read
+from edgefleet.written import Part, Share, parse, read
 
 On = Literal["tag", "alias", "any"]
 Newer = Literal["queue", "supersede"]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Approval(Part):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgefleet.errors import Refused
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""Of a whole, 0..1."""
 
 _PROBLEMS: Final = {"missing": "is missing", "extra_forbidden": "there is no such field"}
 """Where pydantic's own words speak of inputs instead of fields."""

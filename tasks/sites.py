@@ -42,8 +42,8 @@ def take_inventory(workload: str) -> Inventory:
 def take_patient_inventory(workload: str) -> Inventory:
     """Return what the fleet shows; of a factory that stays silent for a minute, nothing.
 
-    For looks on which a plan depends: one answer that got lost must not leave a factory's nodes
-    out, refuse the plan, or have it made and asked for anew.
+    For looks on which a plan or an end depends: one answer that got lost must not leave a factory's
+    nodes out, refuse the plan, have it made and asked for anew, or hold a release that is done.
     """
     clock = world().clock
     until = clock.now() + timedelta(seconds=FACTORY_SILENT_S)

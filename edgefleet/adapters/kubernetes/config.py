@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from edgefleet.adapters.kubernetes.cable import NOTICE_S
 from edgefleet.fleet.manifest_names import Manner
-from edgefleet.written import Part, parse, read
+from edgefleet.written import Part, Share, parse, read
 
 _NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
@@ -46,7 +46,7 @@ class PodConfig(Part):
     """Length of a window of evidence; must be the specs' `gates.window_s`."""
     warmup_windows: Annotated[int, Field(ge=0)] = 1
     """Windows after a server's start that are marked as not warm."""
-    label_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
+    label_rate: Share = 0.1
     """Share of the requests whose true label is wanted."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Inference threads of a server; 0: what its limits allow."""
