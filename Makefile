@@ -12,8 +12,8 @@ QUICK := $(filter-out $(SIMULATIONS),$(wildcard tests/fleet/test_*.py)) tests/go
   tests/repository tests/spec tests/tasks tests/cli tests/report
 
 # Tests without servers go side by side, a file to each processor; the others want the machine.
-BESIDE := $(BIN)/python -m pytest -n auto --dist loadfile
-ALONE := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest
+BESIDE := $(PYTEST) -n auto --dist loadfile
 
 # Uncompiled, Prefect alone takes two seconds longer to import, and a demo starts 250 processes.
 unexport PYTHONDONTWRITEBYTECODE
@@ -34,20 +34,20 @@ rehearse: .venv/.made ## a release over a fleet in memory; ARGS are passed on
 
 test: .venv/.made ## every test but the long ones and those on Kubernetes; ARGS are passed on
 	$(BESIDE) -m "not servers and not long and not kubernetes" $(ARGS) || test $$? = 5 # none of ARGS
-	$(ALONE) -m "servers and not long and not kubernetes" $(ARGS) || test $$? = 5
+	$(PYTEST) -m "servers and not long and not kubernetes" $(ARGS) || test $$? = 5
 
 test-long: .venv/.made ## long ones without servers: every fault and way back; ARGS are passed on
 	$(BESIDE) -m "long and not servers" $(ARGS)
 
 test-servers: .venv/.made ## long ones with real servers: triggers, PostgreSQL, a factory behind NAT; ARGS
-	$(ALONE) -m "long and servers" $(ARGS)
+	$(PYTEST) -m "long and servers" $(ARGS)
 
 test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
-	$(ALONE) -m kubernetes tests/kubernetes $(ARGS)
+	$(PYTEST) -m kubernetes tests/kubernetes $(ARGS)
 
 test-crash: .venv/.made ## a release for every point at which its driver can die (hours), or SHARE=0.1 of them
-	EDGEFLEET_CRASHES=docs/crashes.md EDGEFLEET_CRASHES_SHARE=$(SHARE) $(BIN)/python -m pytest tests/scenarios/test_crashes.py $(ARGS)
-	EDGEFLEET_DEATHS=docs/deaths.md $(BIN)/python -m pytest tests/e2e/test_parts_die.py $(ARGS)
+	EDGEFLEET_CRASHES=docs/crashes.md EDGEFLEET_CRASHES_SHARE=$(SHARE) $(PYTEST) tests/scenarios/test_crashes.py $(ARGS)
+	EDGEFLEET_DEATHS=docs/deaths.md $(PYTEST) tests/e2e/test_parts_die.py $(ARGS)
 
 test-quick: .venv/.made ## the tests of a minute
 	$(BESIDE) -m "not servers" $(QUICK)
@@ -60,10 +60,10 @@ check: .venv/.made ## format, lint, types, import contracts, quick tests
 	$(MAKE) --no-print-directory test-quick
 
 golden: .venv/.made ## write docs/ and golden files anew; look at the difference before you commit
-	EDGEFLEET_GOLDEN=write $(BIN)/python -m pytest tests/golden tests/report/test_page.py
+	EDGEFLEET_GOLDEN=write $(PYTEST) tests/golden tests/report/test_page.py
 
 screenshots: .venv/.made ## take docs/pictures anew, from the test that clicks in Prefect's pages
-	EDGEFLEET_SCREENSHOTS=docs/pictures $(BIN)/python -m pytest tests/e2e
+	EDGEFLEET_SCREENSHOTS=docs/pictures $(PYTEST) tests/e2e
 
 bench-quantize: .venv/.made ## what quantization gains and costs on this machine
 	$(BIN)/python -m tests.bench.quantize $(ARGS)

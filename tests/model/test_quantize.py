@@ -77,6 +77,7 @@ def test_the_same_model_and_data_give_the_same_bytes_here_and_in_another_process
         "print(written(Path(sys.argv[1]), Path(sys.argv[2])))"
     )
     here = written(hostile, tmp_path / "here")
+    assert here == written(hostile, tmp_path / "again")
     there = subprocess.run(
         [sys.executable, "-c", script, str(hostile), str(tmp_path / "there")],
         check=True,

@@ -106,6 +106,6 @@ def test_a_canary_of_which_nothing_was_shown_is_put_to_a_person_instead_of_held(
     made, second, had = driven(build, approved, "on_inconclusive", SHORT)
     assert len(had) == 1
     assert ended(made, second) is Phase.RELEASED
-    verdict = made.world.ledger.all(second, "look")
-    assert max(verdict) == made.spec.gates.max_windows
+    looks = made.world.ledger.all(second, "look")
+    assert max(looks) == made.spec.gates.max_windows
     assert serving(made) == {package(second): 40}
