@@ -17,8 +17,9 @@ class Quantization(Part):
     max_drop_pt: Annotated[float, Field(gt=0, le=20)] = 0.5
     """Largest loss of validation accuracy against FP32, in points, of the point estimate; its upper
     confidence bound may reach twice that."""
-    min_speedup: Annotated[float, Field(ge=1)] = 1.1
-    """Below this FP32 is shipped: a change without a gain is a risk without a reason."""
+    min_speedup: Annotated[float, Field(gt=0)] = 1.1
+    """Below this FP32 is shipped: a change without a gain is a risk without a reason. Less than 1
+    where INT8 is wanted for its size, and may cost time on processors without VNNI."""
     max_evaluations: Annotated[int, Field(ge=1)] = 40
     """Models that the search may make and measure."""
     max_s: Annotated[float, Field(gt=0)] = 300

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edgefleet.model.evaluate import Drop, Race
 from edgefleet.model.search import Limits, Method, Trial, search
+from edgefleet.spec import load_spec
 
 
 @dataclass
@@ -97,6 +99,18 @@ def test_int8_without_gain_is_not_shipped_and_says_so() -> None:
     outcome = search(bench, LIMITS, bench.clock)
     assert outcome.precision == "fp32"
     assert "x1.05 [1.00, 1.10] against FP32 below 1.1" in outcome.reason
+
+
+def test_int8_that_is_wanted_for_its_size_may_be_slower() -> None:
+    """As on processors without VNNI, where INT8 takes 1.05 times as long as FP32."""
+    bench = Bench({}, speedup=0.95)
+    wanted = load_spec(Path("deployments/specs/defect-detection.yaml")).quantization
+    small = Limits(
+        wanted.max_drop_pt, wanted.min_speedup, wanted.max_evaluations, max_s=wanted.max_s
+    )
+    outcome = search(bench, small, bench.clock)
+    assert (wanted.precision, outcome.precision) == ("int8", "int8")
+    assert "x0.95 [0.90, 1.00] against FP32 reaches 0.8" in outcome.reason
 
 
 def test_a_model_beyond_repair_keeps_the_nearest_miss() -> None:
