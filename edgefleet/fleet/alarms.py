@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Final
 
 from edgefleet.fleet.places import FLEET, factory_of, node_of
-from edgefleet.fleet.scores import BURST_CAP
 from edgefleet.fleet.stats import z_of
+from edgefleet.fleet.tally import BURST_CAP
 
 _Z: Final = z_of(0.95)
 _UNSEEN: Final = 4

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,18 +51,13 @@ class Placed(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A node that was eligible at planning, with what its stratum is made of."""
 
     node: str
     factory: str
     hardware: str = "any"
     line: str = ""
-
-    def __hash__(self) -> int:
-        """Hash the name alone: draws are kept by their nodes, and each look asks for them."""
-        return hash(self.node)
 
 
 def order(nodes: Sequence[Placed], salt: str) -> tuple[str, ...]:

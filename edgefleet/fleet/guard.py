@@ -21,9 +21,9 @@ from edgefleet.fleet.alarms import Alarm, Cause
 from edgefleet.fleet.cells import Span, tally
 from edgefleet.fleet.inventory import Inventory
 from edgefleet.fleet.places import FLEET, factory_key, node_of, places_of
-from edgefleet.fleet.scores import BURST_CAP
 from edgefleet.fleet.stats import Floats
 from edgefleet.fleet.streams import Counts, Kept, Streams, metrics_of, streams_of
+from edgefleet.fleet.tally import BURST_CAP
 from edgefleet.spec import Spec
 
 Records = Mapping[str, Sequence[Evidence]]

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from edgefleet.fleet.sheets import Sheet
-from edgefleet.fleet.tally import Floats, Tally, log_quantiles
+from edgefleet.fleet.tally import Floats, log_quantiles
 from edgefleet.spec import Gates
 
 LABELS_PRIOR: Final = 400
@@ -22,8 +22,6 @@ REQUESTS_PRIOR: Final = 1000
 ERRORS_PRIOR: Final = 5000
 WINDOWS_PRIOR: Final = 20
 """Beyond so many a node's own scatter outweighs its sampling noise: its weight grows no more."""
-BURST_CAP: Final = 0.02
-"""Errors of one window count up to this share of its requests: a burst is one event, not many."""
 PRESENCE_MARGIN: Final = 0.4
 PRESENCE_ALARM: Final = 0.2
 """Silence comes in spells: five nodes can show that it is not worse by the one within a soak, and
@@ -158,7 +156,7 @@ def errors_score(sheet: Sheet, gates: Gates) -> Score:
     """Return minus the error rate, bursts capped."""
     margin = gates.errors.margin_pt / 100
     requests, old_requests = sheet.after.requests.sum(1), sheet.before.requests.sum(1)
-    capped, old_capped = _capped(sheet.after), _capped(sheet.before)
+    capped, old_capped = sheet.after.capped_errors, sheet.before.capped_errors
     of_controls = capped[sheet.control].sum(), requests[sheet.control].sum()
     # Half an error more: none seen among the controls does not mean that there is none.
     usual = float((of_controls[0] + 0.5) / (of_controls[1] + 1))
@@ -205,11 +203,6 @@ def _score(
     enough = n >= least and share >= gates.min_node_share and bool(used[sheet.control].any())
     values = np.where(used, value, 0.0)
     return Score(name, values, weights, margin, shrink, enough, n, *pooled, with_past, margin)
-
-
-def _capped(counts: Tally) -> Floats:
-    capped: Floats = np.minimum(counts.errors, np.ceil(BURST_CAP * counts.requests)).sum(1)
-    return capped
 
 
 def _pooled(sheet: Sheet, hits: Floats, n: Floats) -> tuple[float | None, float | None]:

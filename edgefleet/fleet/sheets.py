@@ -47,17 +47,23 @@ class Sheets:
                 for member in design.nodes
             ]
         )
+        self._past: Tally | None = None
+        """What is made of the past, until something of it is entered anew."""
 
     def enter(self, records: Mapping[str, Sequence[Evidence]], after: int = -1) -> None:
         """Take in what nodes said of all their windows after `after`: it replaces what is known."""
+        if after < self._last_before:
+            self._past = None
         for told in columns_of(records, after):
             self._before.enter(told)
             self._after.enter(told)
 
     def until(self, window: int) -> Sheet:
         """Return the evidence up to a window; good until the next entry."""
+        if self._past is None:
+            self._past = self._before.tally(self._last_before)
         return Sheet(
-            self._before.tally(self._last_before),
+            self._past,
             self._after.tally(window),
             self._canary,
             self._control,

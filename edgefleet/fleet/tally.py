@@ -20,6 +20,8 @@ from edgefleet.edge.contract import BOUNDS_S, BUCKETS
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+BURST_CAP: Final = 0.02
+"""Errors of one window count up to this share of its requests: a burst is one event, not many."""
 _LOWEST_LOG: Final = float(np.log(BOUNDS_S[0]))
 _LOG_FACTOR: Final = float(np.log(BOUNDS_S[1] / BOUNDS_S[0]))
 
@@ -49,6 +51,12 @@ class Tally:
     def errors(self) -> Floats:
         """Server errors, and requests refused because the queue was full."""
         return self.counts["server_errors"] + self.counts["refused"]
+
+    @cached_property
+    def capped_errors(self) -> Floats:
+        """Errors over all windows, bursts capped, shape (nodes,)."""
+        capped: Floats = np.minimum(self.errors, np.ceil(BURST_CAP * self.requests)).sum(1)
+        return capped
 
     @cached_property
     def cumulated(self) -> Floats:

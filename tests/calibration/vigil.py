@@ -15,9 +15,8 @@ import numpy as np
 from edgefleet.fleet.alarms import Cause
 from edgefleet.fleet.guard import GuardState, Run, acknowledged
 from edgefleet.fleet.places import FLEET, factory_of, node_of
-from edgefleet.fleet.scores import BURST_CAP
 from edgefleet.fleet.streams import Counts
-from edgefleet.fleet.tally import Floats
+from edgefleet.fleet.tally import BURST_CAP, Floats
 from edgefleet.spec import Guard, Spec
 from tests.calibration.plant import Effect, Fleet, Plant, drift, fleet_of, noise
 from tests.calibration.traffic import Traffic

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,7 +51,7 @@ def test_a_prefix_takes_from_every_stratum_before_it_takes_a_second_node_of_one(
 def test_no_prefix_takes_a_whole_line_while_there_are_other_nodes(
     fleet: tuple[Member, ...], salt: str, lines: int
 ) -> None:
-    placed = tuple(replace(m, line=f"l{i % lines}") for i, m in enumerate(fleet))
+    placed = tuple(m._replace(line=f"l{i % lines}") for i, m in enumerate(fleet))
     line = {member.node: (member.factory, member.line) for member in placed}
     drawn = order(placed, salt)
     sizes = Counter(line.values())
