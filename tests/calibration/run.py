@@ -2,8 +2,8 @@
 
 And docs/guard-calibration.md, which `--guard` writes alone.
 
-What was simulated before, with the same code, is taken from the folder `.calibration`: an
-interrupted run goes on where it was.
+What was simulated before, on any machine and with the same code, is taken from the folder `found`
+beside this file: an interrupted run goes on where it was. Commit it with the pages.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from edgefleet.machine import cpu
 from tests.calibration import vigil_page
 from tests.calibration.cells import Cell, cells
 from tests.calibration.page import PAGE, draw, page
-from tests.calibration.runs import JUDGES, Ended, runs_of
+from tests.calibration.runs import JUDGES, Ended, forget_others, runs_of
 
 COUNTS: Final = {"equal": 2000, "margin": 2000, "power": 300}
 PEERS: Final = 300
+FOUND: Final = Path(__file__).parent / "found"
 STAGES: Final = (100, 300, 1000)
 FULL: Final = 5
 """Times as many with `--full`."""
@@ -30,8 +31,9 @@ def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make calibration ARGS=...", description=__doc__)
     parser.add_argument("--full", action="store_true", help=f"{FULL} times as many runs")
     parser.add_argument("--runs", type=int, help="so many runs of each scenario, for a first look")
+    parser.add_argument("--found", action="store_true", help="the gate's page, of what is there")
     parser.add_argument("--guard", action="store_true", help="of the guard alone (minutes)")
-    parser.add_argument("--folder", type=Path, default=Path(".calibration"), help="of the runs")
+    parser.add_argument("--folder", type=Path, default=FOUND, help="of the runs")
     return parser.parse_args()
 
 
@@ -50,23 +52,26 @@ def simulated(options: argparse.Namespace) -> dict[tuple[str, str], list[Ended]]
         for judge in JUDGES:
             for cell in cells():
                 count = min(count_of(cell, judge, options), most)
-                if count:
-                    found[cell.name, judge] = runs_of(cell, judge, count, options.folder)
+                made = runs_of(cell, judge, count, options.folder, simulate=not options.found)
+                if made:
+                    found[cell.name, judge] = made
     return found
 
 
 def main() -> None:
     """Simulate, and write the pages and their pictures."""
     options = asked()
-    vigils = vigil_page.simulated(options.runs or vigil_page.FLEETS)
-    vigil_page.PAGE.write_text(vigil_page.page(vigils, cpu()), encoding="utf-8")
-    if options.guard:
-        return
-    found = simulated(options)
-    PAGE.write_text(page(found, cpu()), encoding="utf-8")
-    for path, svg in draw(found).items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(svg, encoding="utf-8")
+    if not options.guard:
+        found = simulated(options)
+        PAGE.write_text(page(found, cpu()), encoding="utf-8")
+        for path, svg in draw(found).items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(svg, encoding="utf-8")
+        every = ((cell, judge) for cell in cells() for judge in JUDGES)
+        forget_others(every, options.folder)
+    if not options.found:
+        vigils = vigil_page.simulated(options.runs or vigil_page.FLEETS)
+        vigil_page.PAGE.write_text(vigil_page.page(vigils, cpu()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Simulated soaks on all processors, kept on disk: what is there is not run again.
+"""Simulated soaks on all processors, kept in the repository: what is there is not run again.
 
-A cell's runs are lines `seed outcome look` in a file that is named by everything they depend on:
-the cell, and the code of the gate and of the simulation. Ctrl-C loses the batch under way.
+A cell's runs are the lines of a file, that of seed 0 first: an outcome's first letter and the look
+that decided (`P27`). The file is named by everything that its runs depend on: the cell, and the
+code of the gate and of the simulation. Ctrl-C loses the batches under way.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -40,6 +41,10 @@ CODE: Final = (
 )
 
 
+_LETTER: Final = {outcome: outcome.value[0].upper() for outcome in Outcome}
+_OUTCOME: Final = {letter: outcome for outcome, letter in _LETTER.items()}
+
+
 class Ended(NamedTuple):
     """How one soak ended."""
 
@@ -59,30 +64,40 @@ def ours(cell: Cell, seed: int) -> tuple[Outcome, int]:
 JUDGES: Final[dict[str, Judge]] = {"edgefleet": ours, **peers_on()}
 
 
-def runs_of(cell: Cell, judge: str, count: int, folder: Path, seed: int = 0) -> list[Ended]:
-    """Return the runs of a cell, those that are missing made now."""
-    path = folder / f"{_fingerprint(cell, judge)}.txt"
-    done = {ended.seed: ended for ended in _stored(path)}
-    wanted = range(seed, seed + count)
-    missing = [number for number in wanted if number not in done]
-    if missing:
+def runs_of(cell: Cell, judge: str, count: int, folder: Path, *, simulate: bool) -> list[Ended]:
+    """Return a cell's runs of the seeds 0 to `count` - 1.
+
+    Those that are missing are made now, or left out.
+    """
+    path = _file(cell, judge, folder)
+    done = _stored(path)
+    if simulate and len(done) < count:
         folder.mkdir(parents=True, exist_ok=True)
-        for ended in _made(cell, judge, missing):
+        for ended in _made(cell, judge, range(len(done), count)):
             with path.open("a") as file:
-                file.writelines(f"{e.seed} {e.outcome.value} {e.look}\n" for e in ended)
-            done |= {e.seed: e for e in ended}
-    return [done[number] for number in wanted]
+                file.writelines(f"{_LETTER[e.outcome]}{e.look}\n" for e in ended)
+            done += ended
+    return done[:count]
 
 
-def _made(cell: Cell, judge: str, seeds: Sequence[int]) -> Iterator[list[Ended]]:
+def forget_others(of: Iterable[tuple[Cell, str]], folder: Path) -> int:
+    """Remove the runs of code and cells that are no more; return how many files that were."""
+    wanted = {_file(cell, judge, folder) for cell, judge in of}
+    others = [path for path in folder.glob("*.txt") if path not in wanted]
+    for path in others:
+        path.unlink()
+    return len(others)
+
+
+def _made(cell: Cell, judge: str, seeds: range) -> Iterator[list[Ended]]:
     batches = [(cell, judge, seeds[at : at + BATCH]) for at in range(0, len(seeds), BATCH)]
     begun, done = time.monotonic(), 0
     with Pool(os.cpu_count()) as pool:
-        for ended in pool.imap_unordered(_batch, batches):
+        for ended in pool.imap(_batch, batches):
             done += len(ended)
             yield ended
             rate = done / (time.monotonic() - begun)
-            _say(f"\r{judge}: {cell.name}: {done}/{len(seeds)} runs, {rate:.1f} a second\033[K")
+            _say(f"\r{judge}: {cell.name}: {seeds[0] + done} runs, {rate:.1f} a second\033[K")
     _say("\n")
 
 
@@ -92,7 +107,7 @@ def _say(text: str) -> None:
         sys.stderr.flush()
 
 
-def _batch(work: tuple[Cell, str, Sequence[int]]) -> list[Ended]:
+def _batch(work: tuple[Cell, str, range]) -> list[Ended]:
     cell, judge, seeds = work
     return [Ended(seed, *JUDGES[judge](cell, seed)) for seed in seeds]
 
@@ -100,8 +115,12 @@ def _batch(work: tuple[Cell, str, Sequence[int]]) -> list[Ended]:
 def _stored(path: Path) -> list[Ended]:
     if not path.is_file():
         return []
-    rows = (line.split() for line in path.read_text().splitlines())
-    return [Ended(int(row[0]), Outcome(row[1]), int(row[2])) for row in rows if len(row) == 3]
+    lines = enumerate(path.read_text().splitlines())
+    return [Ended(seed, _OUTCOME[line[0]], int(line[1:])) for seed, line in lines]
+
+
+def _file(cell: Cell, judge: str, folder: Path) -> Path:
+    return folder / f"{_fingerprint(cell, judge)}.txt"
 
 
 def _fingerprint(cell: Cell, judge: str) -> str:
