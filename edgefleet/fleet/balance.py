@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgefleet.edge.contract import Evidence
-from edgefleet.fleet.contrast import contrast_of
+from edgefleet.fleet.contrast import contrasts_of
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.gate import draws_for
 from edgefleet.fleet.paths import share_as_extreme
@@ -46,9 +46,10 @@ def balance_of(
     before = replace(design, want=design.was, first_window=first, pre=None, since={})
     draws = draws_for(before)
     found = []
-    for score in scores_of(sheet_of(before, evidence, last), gates):
+    for one in contrasts_of(scores_of(sheet_of(before, evidence, last), gates), draws):
+        score = one.score
         if score.canary is not None and score.control is not None and score.enough:
-            off = np.abs(contrast_of(score, draws).worse)
+            off = np.abs(one.worse)
             further = share_as_extreme(off, float(off[0]))
             found.append(_shown(score, score.canary, score.control, further))
     return tuple(found)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from edgefleet.fleet.finding import MetricVerdict, Outcome
-from edgefleet.fleet.paths import Draws, share_as_extreme, standardised
+from edgefleet.fleet.paths import Draws, Weighed, share_as_extreme, standardised
 from edgefleet.fleet.scores import Score
 from edgefleet.fleet.stats import z_of
 from edgefleet.fleet.tally import Floats
@@ -47,11 +48,16 @@ class Contrast:
         return self.effect < -self.score.alarm
 
 
-def contrast_of(score: Score, draws: Draws) -> Contrast:
-    """Return the contrast of one metric over all draws."""
-    undone = score.values.copy()
-    undone[draws.real] += score.margin
-    means, fine = draws.means((score.values, undone), score.weights)
+def contrasts_of(scores: Sequence[Score], draws: Draws) -> tuple[Contrast, ...]:
+    """Return the contrast of each metric over all draws."""
+    # Quantiles of latency have one weight, and sums over all draws are what a look costs.
+    by = {score.weights.tobytes(): score.weights for score in scores}
+    weighed = {key: draws.weighed(weights) for key, weights in by.items()}
+    return tuple(_contrast_of(score, draws, weighed[score.weights.tobytes()]) for score in scores)
+
+
+def _contrast_of(score: Score, draws: Draws, weighed: Weighed) -> Contrast:
+    means, fine = draws.means(score.values, weighed, score.margin)
     if fine[0] > 0:
         fine[0] *= score.shrink
     weights = score.weights[draws.real]

@@ -20,7 +20,7 @@ import numpy as np
 from edgefleet.fleet.bets import Bet, agreement_bet, errors_bet, paired_bet, presence_bet
 from edgefleet.fleet.bets_finding import agreement_finding, paired_finding
 from edgefleet.fleet.budget import has_bets, share_of_budget
-from edgefleet.fleet.contrast import Contrast, contrast_of, finding_of
+from edgefleet.fleet.contrast import Contrast, contrasts_of, finding_of
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.finding import MetricVerdict, Outcome, Verdict, reason_of, worst
 from edgefleet.fleet.floors import floors_of, judge_floor
@@ -148,7 +148,7 @@ def _bet(state: GateState, now: _Look) -> tuple[GateState, Bet | None]:
 
 def _contrasts(state: GateState, now: _Look) -> tuple[Contrast, ...]:
     scores = scores_of(now.sheet, now.gates, paired=state.pairs_seen)
-    return tuple(contrast_of(score, now.draws) for score in scores)
+    return contrasts_of(scores, now.draws)
 
 
 def _spend_on_fail(state: GateState, now: _Look, contrasts: tuple[Contrast, ...]) -> GateState:

@@ -77,6 +77,19 @@ def cross(paths: Paths, statistic: Floats, budget: float) -> tuple[Paths, bool]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Weighed:
+    """Each node's weight, and what it comes to on every path."""
+
+    weights: Floats
+    some: NDArray[np.bool_]
+    """Paths with a node of some weight."""
+    divisor: Floats
+    """Each path's sum of weights, kept off zero."""
+    shift: Floats
+    """What one more on each node of the real canary adds to each path's sum."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Draws:
     """The real canary and its re-draws, as indices; and each node's factory, as a number."""
 
@@ -98,13 +111,22 @@ class Draws:
         """Share of the nodes that are not in the canary."""
         return 1 - len(self.real) / len(self.factory)
 
-    def means(self, rows: Sequence[Floats], weights: Floats) -> tuple[Floats, ...]:
-        """Return, for each row of scores, each path's weighted mean less its factories' means."""
+    def weighed(self, weights: Floats) -> Weighed:
+        """Return what every path's means need of the weights alone."""
+        real = np.zeros(len(weights))
+        real[self.real] = 1.0
         total = self._sums(weights)
-        some, divisor = total > 0, np.maximum(total, 1e-12)
-        return tuple(
-            np.where(some, self._sums(self._off(scores, weights)) / divisor, 0.0) for scores in rows
-        )
+        shift = self._sums(self._off(real, weights))
+        return Weighed(weights, total > 0, np.maximum(total, 1e-12), shift)
+
+    def means(self, scores: Floats, by: Weighed, undone: float) -> tuple[Floats, Floats]:
+        """Return each path's weighted mean of the scores less its factories' means.
+
+        And the same with `undone` added to the scores of the real canary's nodes.
+        """
+        sums = self._sums(self._off(scores, by.weights))
+        one, other = (part / by.divisor for part in (sums, sums + undone * by.shift))
+        return np.where(by.some, one, 0.0), np.where(by.some, other, 0.0)
 
     def contrasts(self, scores: Floats, weights: Floats) -> Floats:
         """Return each canary node's score less the mean of its factory's controls.

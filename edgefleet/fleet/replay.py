@@ -17,7 +17,7 @@ from typing import Final
 
 from edgefleet.edge.contract import Evidence
 from edgefleet.fleet.budget import share_of_budget
-from edgefleet.fleet.contrast import Contrast, contrast_of
+from edgefleet.fleet.contrast import Contrast, contrasts_of
 from edgefleet.fleet.design import Design
 from edgefleet.fleet.gate import draws_for
 from edgefleet.fleet.scores import is_share, scores_of
@@ -66,9 +66,9 @@ def replayed(
     sheets = Sheets(same)
     sheets.enter(evidence)
     for windows in _looks(half):
-        for score in scores_of(sheets.until(first + windows - 1), gates):
-            if score.enough:
-                found.setdefault(score.name, []).append((windows, contrast_of(score, draws)))
+        scores = scores_of(sheets.until(first + windows - 1), gates)
+        for one in contrasts_of([score for score in scores if score.enough], draws):
+            found.setdefault(one.score.name, []).append((windows, one))
     told = len(found)
     return tuple(_detectable(name, seen, gates, told) for name, seen in found.items())
 

@@ -45,23 +45,40 @@ class Tally:
     @cached_property
     def requests(self) -> Floats:
         """Answers and failures of our own making; the senders' mistakes are not in it."""
-        return self.counts["ok"] + self.errors
+        every: Floats = np.add(self.tables["ok"], self.errors)
+        return every
 
     @cached_property
     def errors(self) -> Floats:
         """Server errors, and requests refused because the queue was full."""
-        return self.counts["server_errors"] + self.counts["refused"]
+        both: Floats = np.add(
+            self.tables["server_errors"], self.tables["refused"], dtype=np.float64
+        )
+        return both
 
     @cached_property
     def capped_errors(self) -> Floats:
         """Errors over all windows, bursts capped, shape (nodes,)."""
-        capped: Floats = np.minimum(self.errors, np.ceil(BURST_CAP * self.requests)).sum(1)
+        most: Floats = BURST_CAP * self.requests
+        np.ceil(most, out=most)  # in place: new arrays of this size cost more than the sums
+        np.minimum(self.errors, most, out=most)
+        capped: Floats = most.sum(1)
         return capped
 
     @cached_property
     def cumulated(self) -> Floats:
         """Latencies of this bucket or a quicker one, shape (nodes, BUCKETS + 1)."""
         return self.histograms.cumsum(1)
+
+    def log_quantiles(self, q: float) -> Floats:
+        """Return the log q-quantile of each node in seconds; 0 of nothing."""
+        if q not in self._quantiles:
+            self._quantiles[q] = log_quantiles(self.cumulated, q)
+        return self._quantiles[q]
+
+    @cached_property
+    def _quantiles(self) -> dict[float, Floats]:
+        return {}
 
     def of(self, rows: NDArray[np.intp]) -> Tally:
         """Return the same of some nodes."""

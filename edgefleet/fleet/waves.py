@@ -15,7 +15,7 @@ from typing import Final
 
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.cohorts import Member
-from edgefleet.fleet.contrast import Contrast, contrast_of, finding_of
+from edgefleet.fleet.contrast import Contrast, contrasts_of, finding_of
 from edgefleet.fleet.design import DRAWS, Design
 from edgefleet.fleet.finding import MetricVerdict, Outcome, Verdict, reason_of, worst
 from edgefleet.fleet.floors import floors_of, judge_floor
@@ -80,7 +80,7 @@ def judge_wave(wave: WaveDesign, gates: Gates, sheet: Sheet, window: int, look: 
     design, alpha = wave.design, wave.alpha
     draws = draws_of(design.nodes, design.canary, design.salt, design.draws)
     scores = (*latency_scores(sheet, gates, (0.99,)), errors_score(sheet, gates))
-    contrasts = tuple(contrast_of(score, draws) for score in scores)
+    contrasts = contrasts_of(scores, draws)
     metrics = (
         *_findings(sheet, contrasts, alpha),
         *(
