@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
 import httpx
@@ -26,7 +27,14 @@ _QUIET = (
 )
 
 
-def approve(ui: str, run: UUID, name: str, comment: str, picture: Path | None) -> str:
+def answer_by_click(
+    ui: str,
+    run: UUID,
+    name: str,
+    comment: str,
+    picture: Path | None,
+    decision: Literal["approve", "reject"] = "approve",
+) -> str:
     """Fill in the form of a suspended run and submit it; return what the form shows as text.
 
     `picture`: where a screenshot of the form goes; None: nowhere.
@@ -35,10 +43,10 @@ def approve(ui: str, run: UUID, name: str, comment: str, picture: Path | None) -
         page.goto(f"{ui}/runs/flow-run/{run}")
         page.get_by_role("button", name="Resume").click()
         form = page.locator(".p-modal__card")
-        decision = form.locator(".p-select-button__control")
-        decision.focus()
-        decision.press("ArrowDown")  # a click alone does not open the list
-        page.get_by_text("approve", exact=True).click()
+        choice = form.locator(".p-select-button__control")
+        choice.focus()
+        choice.press("ArrowDown")  # a click alone does not open the list
+        page.get_by_text(decision, exact=True).click()
         for field, text in zip(form.locator("textarea").all(), (name, comment), strict=True):
             field.fill(text)
         if picture is not None:

@@ -24,7 +24,7 @@ from edgefleet.fleet.release import Phase
 from edgefleet.report.gather import ReleaseStory
 from tasks.records import Drive
 from tasks.starts import answer, start_release, suspended_run
-from tests.e2e.page import approve, artifact
+from tests.e2e.page import answer_by_click, artifact
 from tests.e2e.quick import write_versions
 from tests.e2e.site import MODEL, NODES, PLANTED, WORKLOAD, Site, a_site, told, wait_for
 
@@ -70,7 +70,7 @@ def second(site: Site, first: ReleaseStory) -> Second:
     following = site.start("release", WORKLOAD, "--version", "2", "--wait")
     run = site.asked(SECOND)
     picture = Path(PICTURES) / "approval-form.png" if PICTURES else None
-    form = approve(site.ui, run.id, "Grace", "tried on line 3 last week", picture)
+    form = answer_by_click(site.ui, run.id, "Grace", "tried on line 3 last week", picture)
     confirmed = site.asked(SECOND, Phase.CONFIRMING)
     answer(confirmed, "approve", "Grace", "go on")
     wait_for(lambda: half_rolled(site), lambda: site.how(SECOND))

@@ -6,27 +6,19 @@ import http
 import json
 from typing import Any
 
-import urllib3
-
 from tests.kubernetes.cluster.control_plane import ControlPlane
+from tests.kubernetes.cluster.given import GivenPlane
 
+Plane = ControlPlane | GivenPlane
 _MERGE = "application/strategic-merge-patch+json"
 
 
 class Admin:
     """May do anything; threads may share it."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: Plane) -> None:
         self.plane = plane
-        pki = plane.authority.folder
-        self._pool = urllib3.PoolManager(
-            maxsize=8,
-            ca_certs=str(plane.authority.certificate),
-            cert_file=str(pki / "admin.crt"),
-            key_file=str(pki / "admin.key"),
-            timeout=20,
-            retries=False,
-        )
+        self._pool = plane.connections(maxsize=8, timeout=20, retries=False)
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Return what the API server answers; RuntimeError with its words when it refuses."""
@@ -57,7 +49,7 @@ class Admin:
             method,
             self.plane.url + path,
             body=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": kind},
+            headers={**self._pool.headers, "Content-Type": kind},
         )
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             raise RuntimeError(f"{method} {path}: {answer.status} {answer.data[:500]!r}")

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import urllib3
+
 from tests.kubernetes.cluster.binaries import program
 from tests.kubernetes.cluster.pki import Authority, new_key
 from tests.kubernetes.cluster.remains import Program, Remains, wait_for
@@ -161,6 +163,13 @@ class ControlPlane:
             )
         )
         return file
+
+    def connections(self, **options: object) -> urllib3.PoolManager:
+        """Return connections that may do anything."""
+        pki = self.authority
+        files = {"cert_file": pki.folder / "admin.crt", "key_file": pki.folder / "admin.key"}
+        mine = {name: str(file) for name, file in files.items()}
+        return urllib3.PoolManager(ca_certs=str(pki.certificate), **mine, **options)
 
     def ask(
         self,

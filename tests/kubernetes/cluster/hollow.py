@@ -28,13 +28,15 @@ from edgefleet.adapters.memory.draw import Plant
 from edgefleet.adapters.memory.windows import Quality
 from edgefleet.fleet.manifest_names import Manner
 from tests.kubernetes.cluster import stages
-from tests.kubernetes.cluster.admin import Admin
+from tests.kubernetes.cluster.admin import Admin, Plane
 from tests.kubernetes.cluster.binaries import program
 from tests.kubernetes.cluster.control_plane import ControlPlane
+from tests.kubernetes.cluster.given import GivenPlane
 from tests.kubernetes.cluster.hollow_pods import SWITCH, Order
 from tests.kubernetes.cluster.remains import Program, Remains, run, wait_for
 
-Planes = Literal["each", "one"]
+Planes = Literal["each", "one"] | Path
+"""A control plane for each factory, one for all, or the one that a kubeconfig file names."""
 Layout = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Factory -> node -> labels."""
 
@@ -44,7 +46,9 @@ _NUMBERS = range(120, 240)
 """Of the second byte of the fleet's addresses."""
 _NEVER_S = 100_000
 """Nobody renews a lease: no node may be missed for that."""
-_API_OPTIONS = ("--feature-gates=WatchList=false",)
+_LEASES_S = 40
+"""In a cluster that exists, whose patience with silent nodes is not ours to say."""
+API_OPTIONS = ("--feature-gates=WatchList=false",)
 """kwok watches from the beginning of time, which is then made a list as a stream: and etcd 3.4
 cannot do that, so that kwok would lose its watches, and see its pods every few seconds only."""
 _STARTS = 4
@@ -59,7 +63,7 @@ class HollowFactory:
     """One factory's part of a control plane."""
 
     name: str
-    plane: ControlPlane
+    plane: Plane
     selector: Mapping[str, str]
     """Of its nodes; empty: all of the plane's."""
     nodes: Sequence[str]
@@ -87,7 +91,7 @@ class HollowFleet:
         self.worth({})
 
     @property
-    def planes(self) -> list[ControlPlane]:
+    def planes(self) -> list[Plane]:
         return [admin.plane for admin in self.admins.values()]
 
     def manner(self, **options: Any) -> Manner:
@@ -199,7 +203,7 @@ def hollow_fleet(
     planes: Planes,
     plant: Plant | None = None,
 ) -> Iterator[HollowFleet]:
-    """Yield a fleet, all Ready, with a control plane for each factory or one for all."""
+    """Yield a fleet, all Ready."""
     remains = Remains(Path(tempfile.gettempdir()) / f"ef-hollow-{os.getpid()}-{time.time_ns()}")
     fleet = HollowFleet(remains)
     try:
@@ -211,9 +215,8 @@ def hollow_fleet(
         yield fleet
     finally:
         # An API server whose etcd ends with it takes a long time to end: nothing here needs grace.
-        for programs in fleet.running().values():
-            for one in programs:
-                one.kill()
+        for one in (one for plane in fleet.planes for one in plane.programs.values()):
+            one.kill()
         remains.close()
 
 
@@ -226,10 +229,15 @@ def _raise(fleet: HollowFleet, nodes: Layout, planes: Planes) -> None:
     homes = {name: name if planes == "each" else "centre" for name in nodes}
 
     def start(home: str) -> None:
-        plane = ControlPlane(fleet.remains, home, grace_s=_NEVER_S, api_options=_API_OPTIONS)
+        plane: Plane
+        if isinstance(planes, Path):
+            plane, leases_s = GivenPlane(fleet.remains, home, planes, NAMESPACE), _LEASES_S
+        else:
+            plane = ControlPlane(fleet.remains, home, grace_s=_NEVER_S, api_options=API_OPTIONS)
+            leases_s = 0
         fleet.admins[home] = admin = Admin(plane)
         _teach(admin)
-        fleet.programs[f"kwok {home}"] = _player(fleet.remains, plane, addresses)
+        fleet.programs[f"kwok {home}"] = _player(fleet.remains, plane, addresses, leases_s)
         for factory, of in nodes.items():
             if homes[factory] == home:
                 _make(admin, factory, of, pods[factory])
@@ -267,7 +275,7 @@ def _teach(admin: Admin) -> None:
         admin.ask("POST", stages.PATH, stage)
 
 
-def _player(remains: Remains, plane: ControlPlane, addresses: IPv4Network) -> Program:
+def _player(remains: Remains, plane: Plane, addresses: IPv4Network, leases_s: int) -> Program:
     """Start what plays a plane's nodes and pods."""
     words = [
         program("kwok"),
@@ -275,7 +283,7 @@ def _player(remains: Remains, plane: ControlPlane, addresses: IPv4Network) -> Pr
         f"--config={os.devnull}",
         "--enable-crds=Stage",
         f"--manage-nodes-with-label-selector={SWITCH}=yes",
-        "--node-lease-duration-seconds=0",
+        f"--node-lease-duration-seconds={leases_s}",
         f"--cidr={addresses}",
         "--v=WARN",
     ]

@@ -111,6 +111,13 @@ class Remains:
         with self._file.open("a") as file:
             file.write(json.dumps([kind, name]) + "\n")
 
+    def undo(self, *command: str) -> None:
+        """Have a command run when all is taken away, while every process is still there.
+
+        Commands run in the opposite order of these calls.
+        """
+        self.note("undo", json.dumps(command))
+
     def start(
         self, name: str, argv: Sequence[object], log: Path, env: Mapping[str, str] | None = None
     ) -> Program:
@@ -149,6 +156,8 @@ def sweep(root: Path) -> None:
     made: dict[str, list[str]] = {}
     for kind, name in map(json.loads, reversed(lines)):
         made.setdefault(kind, []).append(name)
+    for command in made.get("undo", ()):
+        run(*json.loads(command), check=False)
     _end(made.get("pid", ()), made.get("cgroup", ()), root)
     for line in reversed(Path("/proc/mounts").read_text().splitlines()):
         if line.split()[1].startswith(f"{root}/"):
@@ -157,11 +166,15 @@ def sweep(root: Path) -> None:
         for name in made.get(kind, ()):
             run("ip", kind, "del", *name.split(), check=False)
     for name in made.get("cgroup", ()):
-        for top in CGROUPS.glob(f"*/{name}"):
-            for folder, _, _ in os.walk(top, topdown=False):
-                with suppress(OSError):
-                    Path(folder).rmdir()
+        _remove_cgroups(name)
     shutil.rmtree(root, ignore_errors=True)
+
+
+def _remove_cgroups(name: str) -> None:
+    for top in CGROUPS.glob(f"*/{name}"):
+        for folder, _, _ in os.walk(top, topdown=False):
+            with suppress(OSError):
+                Path(folder).rmdir()
 
 
 def _end(pids: Sequence[str], cgroups: Sequence[str], root: Path) -> None:
