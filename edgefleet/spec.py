@@ -75,7 +75,8 @@ class Waves(Part):
     max_failed: Share = 0.1
     """Share of a wave's nodes that may fail; with more, everything goes back."""
     windows: Annotated[int, Field(ge=0)] = 3
-    """Windows of evidence looked at after each wave."""
+    """Windows of evidence looked at after each wave. They are waited for until `min_node_share` of
+    its changed nodes were heard of; after `max_windows` without, the release is held."""
 
 
 class AccuracyGate(Part):

@@ -26,7 +26,8 @@ from edgefleet.fleet.stage import (
 from edgefleet.wiring import world
 from flows.changing import Reports, change_all, change_in_windows
 from flows.looks import current_window
-from flows.soak import end_shadows, judge_wave_step
+from flows.soak import end_shadows
+from flows.wave_looks import watch_wave
 from tasks.policy import FACTORIES_AT_ONCE
 from tasks.records import Drive, approved_plan
 from tasks.sites import let_go_in, prepull_in, take_patient_inventory
@@ -90,13 +91,17 @@ def roll(release_id: str, epoch: int) -> None:
         since = drive.release
         if since.abort_asked:
             return  # as above: it may have ended a wait for a maintenance window
-        problem = too_many_failed(reports, spec.waves.max_failed)
-        problem = problem or judge_wave_step(drive, made, index)
         name = made.waves[index].name
+        problem = too_many_failed(reports, spec.waves.max_failed)
         if problem:
             drive.move(Phase.ROLLING, Signal.FAILED, f"{name}: {problem}")
             return
-        drive.note(f"{name}: {counted(reports)}")  # first: a line twice is better than none
+        found = watch_wave(drive, made, index, done(reports))
+        if found.signal:
+            drive.move(Phase.ROLLING, found.signal, f"{name}: {found.words}")
+            return
+        words = "; ".join(filter(None, (counted(reports), found.words)))
+        drive.note(f"{name}: {words}")  # first: a line twice is better than none
         drive.keep("judged", index, name)
     _close(drive, made)
 

@@ -1,4 +1,4 @@
-"""SOAKING, and the looks after each wave: judge a window, write the verdict down, decide.
+"""SOAKING: judge a window, write the verdict down, decide.
 
 Each look is stored with the state of its gate, so a driver that comes after a killed one goes on
 with the same share of the error budget spent.
@@ -15,7 +15,7 @@ from typing import Final, Literal
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from edgefleet.edge.contract import Digest, ShadowOrder
+from edgefleet.edge.contract import ShadowOrder
 from edgefleet.fleet.design import Design, design_of
 from edgefleet.fleet.finding import Outcome, Verdict
 from edgefleet.fleet.floors import judge_first
@@ -23,9 +23,8 @@ from edgefleet.fleet.gate import GateState, judge, open_gate
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.release import Phase, Signal
 from edgefleet.fleet.ruling import Ruling, most_windows
-from edgefleet.fleet.sheets import Sheet, Sheets
+from edgefleet.fleet.sheets import Sheet
 from edgefleet.fleet.slices import slices_of
-from edgefleet.fleet.waves import judge_wave, wave_design
 from edgefleet.spec import Gates
 from edgefleet.wiring import world
 from flows.looks import begun_sheets, current_window, next_look
@@ -151,53 +150,6 @@ def end_shadows(drive: Drive) -> None:
     """Stop every second inference of this release."""
     made = approved_plan(drive.release_id)
     _shadows(drive, made, lambda _: "none", 0.0)
-
-
-def judge_wave_step(drive: Drive, made: Plan, index: int) -> str:
-    """Look at a changed wave against the holdback; return what is wrong, in words, or nothing."""
-    gates = drive.spec.gates
-    holdback = made.waves[-1] if made.waves[-1].name == "holdback" else None
-    if holdback is None or index == len(made.waves) - 1 or not drive.spec.waves.windows:
-        return ""
-    return _watched(drive, made, index, tuple(change.node for change in holdback.changes), gates)
-
-
-def _watched(drive: Drive, made: Plan, index: int, holdback: tuple[str, ...], gates: Gates) -> str:
-    """Look at a wave for the windows that the spec gives it; its share of the budget is one wave's.
-
-    Nothing found within these windows lets the roll-out go on: the canary has passed already, and
-    this looks for what only shows in numbers.
-    """
-    looks = drive.spec.waves.windows
-    changed = tuple(change.node for change in made.waves[index].changes)
-    first = current_window(gates) + 1
-    wave = wave_design(
-        gates,
-        changed=changed,
-        holdback=holdback,
-        want=made.want,
-        was=_was(drive),
-        first=first,
-        looks=looks,
-        waves=len(made.waves) - 2,
-    )
-    sheets = Sheets(wave.design)  # what came before the wave was changed does not concern it
-    window = first - 1
-    for number in range(1, looks + 1):
-        window = next_look(drive, made, gates, sheets, window + 1, first)
-        verdict = judge_wave(wave, gates, sheets.until(window), window, number)
-        drive.keep("wave look", 1000 * index + number, verdict)
-        if verdict.outcome is Outcome.FAIL:
-            return verdict.reason
-    return ""
-
-
-def _was(drive: Drive) -> Digest:
-    champion = champion_of(drive.spec.workload)
-    if champion is None:
-        message = f"{drive.release_id}: a wave is judged against a holdback, and there is none"
-        raise AssertionError(message)
-    return champion.digest
 
 
 def _shadows(drive: Drive, made: Plan, against: Callable[[str], Against], rate: float) -> None:

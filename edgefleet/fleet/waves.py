@@ -3,7 +3,8 @@
 Accuracy was judged at the canary. The roll-out has an error budget of its own, `alpha_fail` once
 more, divided evenly over all looks at all waves: a release without any effect is sent back with
 probability 2 * `alpha_fail` at most. Nothing has to be proven to go on, since the canary has passed
-already: a look passes when enough requests were seen and nothing points beyond a margin.
+already: a look passes when enough requests were seen and nothing points beyond a margin. Nodes that
+changed and were not heard of since are no evidence, and no look is taken before enough of them are.
 """
 
 from __future__ import annotations
@@ -93,6 +94,16 @@ def judge_wave(wave: WaveDesign, gates: Gates, sheet: Sheet, window: int, look: 
     text = "\n".join(metric.text for metric in metrics)
     reason = reason_of(metrics, outcome, look, f"; {wave.looks} looks at this wave")
     return Verdict(window, look, outcome, metrics, _driving(design, contrasts), text, reason)
+
+
+def unheard(sheet: Sheet, gates: Gates) -> str:
+    """Say how little of a wave was heard of since it changed; nothing where it is enough."""
+    nodes = len(sheet.canary)
+    heard = int(sheet.after.seen[sheet.canary].any(1).sum())
+    if heard >= gates.min_node_share * nodes:
+        return ""
+    least = f"min_node_share {gates.min_node_share:.0%}"
+    return f"only {heard} of {nodes} changed nodes were heard of ({least})"
 
 
 def _findings(
