@@ -107,7 +107,8 @@ def _power() -> list[Cell]:
         for canary, labels, drop, margin_pt in (
             *((10, 5, 0.05, 2), (5, 5, 0.05, 2), (10, 20, 0.05, 2), (10, 1, 0.05, 2)),
             *((50, 1, 0.05, 2), (10, 5, 0.10, 2), (5, 5, 0.10, 2), (2, 5, 0.10, 2)),
-            *((10, 20, 0.02, 1), (10, 20, 0.0, 2), (10, 20, 0.0, 1), (5, 5, 0.0, 2)),
+            *((10, 20, 0.02, 1), (10, 5, 0.02, 1), (50, 5, 0.02, 1), (1, 5, 0.05, 2)),
+            *((10, 20, 0.0, 2), (10, 20, 0.0, 1), (10, 5, 0.0, 1), (50, 5, 0.0, 1), (5, 5, 0.0, 2)),
         ):
             plant = Plant(canary=canary, labels=labels, source=source)  # type: ignore[arg-type]
             found.append(_drop(plant, drop, margin_pt))
@@ -136,7 +137,7 @@ def _drop(plant: Plant, drop: float, margin_pt: float) -> Cell:
     name = (
         f"{worse}, {plant.canary} nodes x {plant.labels:g} {_source(plant)}, margin {margin_pt} pt"
     )
-    return Cell(name, "power", plant, Effect(drop=drop), margin_pt)
+    return Cell(name, "power" if drop else "equal", plant, Effect(drop=drop), margin_pt)
 
 
 def _first(plant: Plant) -> Plant:

@@ -87,6 +87,9 @@ Promised: at most 5 % PASS. A FAIL is no error here: the model is worse.
 
 ## Times to decide
 
+Of the whole gate: a FAIL shares its error budget among all metrics, and a PASS needs every metric,
+so that a test of one metric alone is sooner.
+
 | the new model | runs | FAIL | median window | PASS | median window |
 |---|---:|---:|---:|---:|---:|
 {power}
