@@ -13,6 +13,7 @@ import pytest
 
 from edgefleet.adapters.kubernetes.api import Api
 from edgefleet.adapters.kubernetes.cluster import Cluster
+from edgefleet.adapters.kubernetes.owners import GIVE_BACK
 from edgefleet.adapters.kubernetes.site import KubernetesSite
 from edgefleet.edge.contract import Digest, Needs
 from edgefleet.errors import Conflict, Fenced
@@ -160,7 +161,8 @@ def test_a_second_operator_is_named_and_not_overwritten(drivers: Drivers) -> Non
         return next(view.problem for view in views if view.node == change.node)
 
     words = wait_for(reported, "the edit is seen", 30)
-    assert words == (f"somebody changed {name}: it names {OTHER}, edgefleet ordered {OLD}")
+    changed = f"somebody changed {name}: it names {OTHER}, edgefleet ordered {OLD}"
+    assert words == f"{changed}. {GIVE_BACK}"
     with pytest.raises(Conflict, match="expects"):
         site.apply(drivers.change("edited", NEW, OLD, 2))
     with pytest.raises(Conflict, match='conflict with "kubectl-set"'):

@@ -24,6 +24,7 @@ from kubernetes.client.rest import ApiException
 from urllib3.connection import HTTPConnection
 
 from edgefleet.adapters.kubernetes.objects import Problem
+from edgefleet.adapters.kubernetes.owners import Owned, owners
 from edgefleet.documents import decode
 from edgefleet.errors import Conflict, Fenced, Refused, Unreachable
 from edgefleet.fleet.manifest_names import MANAGER
@@ -108,12 +109,23 @@ class Api:
         """Apply on the server's side as our field manager; return the object.
 
         Raises:
-            Conflict: somebody else owns a field that differs, or the resourceVersion is old.
+            Owned: somebody else owns a field that differs.
+            Conflict: the resourceVersion is old.
             Fenced: the admission policy saw a higher epoch.
             Unreachable: as `get`.
             Refused: we may not, or the server finds the object wrong.
         """
-        query = {"fieldManager": MANAGER, "force": "false"}
+        try:
+            return self._apply(path, body, force=False)
+        except Owned as conflict:
+            # Force would overwrite whoever writes between these two: the version forbids that.
+            if conflict.owners != {MANAGER} or "resourceVersion" not in body["metadata"]:
+                raise
+        # `annotate` wrote it: ours, but to the server an update's, which no apply may change.
+        return self._apply(path, body, force=True)
+
+    def _apply(self, path: str, body: Mapping[str, Any], *, force: bool) -> bytes:
+        query = {"fieldManager": MANAGER, "force": json.dumps(force)}
         return self._call("PATCH", path, query, dict(body), _APPLY)
 
     def delete(self, path: str) -> None:
@@ -213,7 +225,8 @@ class Api:
         return response
 
     def _error(self, status: int, content: bytes, path: str) -> Exception:  # noqa: PLR0911 - a table
-        said = _said(content)
+        problem = _problem(content)
+        said = " ".join(problem.message.split())  # it may have a line for each field
         text = f"{self.name}: {path}: {status} {said}"
         if POLICY in said:
             return Fenced(text)
@@ -221,7 +234,8 @@ class Api:
             case http.HTTPStatus.NOT_FOUND | http.HTTPStatus.GONE:
                 return Absent(text)
             case http.HTTPStatus.CONFLICT:
-                return Conflict(text)
+                others = owners(problem)
+                return Owned(text, others) if others else Conflict(text)
             case http.HTTPStatus.UNAUTHORIZED | http.HTTPStatus.FORBIDDEN if not self._settled():
                 return Unreachable(text)
             case http.HTTPStatus.UNAUTHORIZED:
@@ -244,11 +258,11 @@ class Api:
         return bool(answer.status == http.HTTPStatus.OK)
 
 
-def _said(content: bytes) -> str:
+def _problem(content: bytes) -> Problem:
     try:
-        return decode(content, Problem).message
+        return decode(content, Problem)
     except msgspec.MsgspecError:
-        return content[:300].decode(errors="replace")
+        return Problem(message=content[:300].decode(errors="replace"))
 
 
 def _stated_pause(stated: str | None, otherwise: float) -> float:

@@ -19,7 +19,8 @@ from edgefleet.adapters.kubernetes.edges import Patience, common_silence
 from edgefleet.adapters.kubernetes.forwarded import Ask, Forwarded
 from edgefleet.adapters.kubernetes.informer import Informer, Kept
 from edgefleet.adapters.kubernetes.objects import ConfigMap, Deployment, Job, Node, Pod
-from edgefleet.adapters.kubernetes.views import holds, ordered, swaps
+from edgefleet.adapters.kubernetes.owners import Owned
+from edgefleet.adapters.kubernetes.views import drifted, holds, ordered, swaps
 from edgefleet.edge.contract import Digest, parse_digest
 from edgefleet.errors import Conflict, Fenced, Unreachable
 from edgefleet.fleet import manifests
@@ -42,8 +43,6 @@ from edgefleet.ports import Image
 _OURS: Final = f"app.kubernetes.io/managed-by={MANAGER}"
 SETTLE_S: Final = 120.0
 _TRIES: Final = 4
-_SOMEBODY: Final = "conflict with"
-"""In the API server's words when another manager owns a field."""
 
 
 class Cluster:
@@ -121,7 +120,7 @@ class Cluster:
                 self._replace(change)
             except Conflict as conflict:
                 # The controller counts revisions in the same object: read again, decide again.
-                if _SOMEBODY in str(conflict) or number + 1 == _TRIES:
+                if isinstance(conflict, Owned) or number + 1 == _TRIES:
                     raise
                 self._read(change)
             else:
@@ -166,7 +165,7 @@ class Cluster:
             raise Fenced(f"{name}: epoch {change.epoch}, but {seen} has ordered since")
         if now not in {change.was, change.want}:
             message = f"{name} has {now or 'nothing'}, the order expects {change.was or 'nothing'}"
-            raise Conflict(message)
+            raise Conflict("; ".join(filter(None, (message, drifted(found)))))
         if found and change.want and change.swap and swaps(found):
             self._swap(change, change.want, found)
         elif now != change.want:

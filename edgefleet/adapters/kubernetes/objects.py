@@ -206,12 +206,27 @@ class ListMeta(Part, frozen=True):
     continue_: str = msgspec.field(default="", name="continue")
 
 
+class Cause(Part, frozen=True):
+    """One of the reasons for a refusal, about one field."""
+
+    reason: str = ""
+    message: str = ""
+    field: str = ""
+
+
+class Details(Part, frozen=True):
+    """What a refusal is about."""
+
+    causes: tuple[Cause, ...] | None = None
+
+
 class Problem(Part, frozen=True):
     """What the API server says when it refuses."""
 
     message: str = ""
     reason: str = ""
     code: int = 0
+    details: Details | None = None
 
 
 class Page(Part, frozen=True):

@@ -11,6 +11,7 @@ from typing import Final
 
 from edgefleet.adapters.kubernetes.edges import held_back, online
 from edgefleet.adapters.kubernetes.objects import ContainerStatus, Deployment, Job, Node, Pod
+from edgefleet.adapters.kubernetes.owners import GIVE_BACK
 from edgefleet.adapters.kubernetes.pulls import PULL_FAILED, no_place, pull_of, state_of
 from edgefleet.adapters.kubernetes.room import free_on
 from edgefleet.edge.contract import LOADING, Digest, Needs, Summary, parse_digest
@@ -107,7 +108,8 @@ def drifted(found: Deployment | None) -> str:
     now = _named(found)
     if said == (now or ""):
         return ""
-    return f"somebody changed {found.metadata.name}: it names {now}, edgefleet ordered {said}"
+    name = found.metadata.name
+    return f"somebody changed {name}: it names {now}, edgefleet ordered {said}. {GIVE_BACK}"
 
 
 def view(kin: Kin, factory: str, said: Mapping[str, Said], away: str = "") -> NodeView:

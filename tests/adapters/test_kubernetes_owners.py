@@ -1,0 +1,48 @@
+"""The API server's refusals of an apply, in the words in which it writes them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgefleet.adapters.kubernetes.objects import Problem
+from edgefleet.adapters.kubernetes.owners import owners
+from edgefleet.documents import decode
+
+OURS = 'conflict with "edgefleet" using apps/v1'
+THEIRS = 'conflict with "kubectl-set" using apps/v1 at 2026-08-01T10:00:00Z'
+SCALED = 'conflict with "kubectl" with subresource "scale" using apps/v1'
+
+
+def refusal(message: str, *causes: str, reason: str = "FieldManagerConflict") -> Problem:
+    said = [{"reason": reason, "message": text, "field": ".spec.replicas"} for text in causes]
+    words = {"kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409}
+    return decode(json.dumps({**words, "message": message, "details": {"causes": said}}), Problem)
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (refusal(f"Apply failed with 1 conflict: {THEIRS}: .spec", THEIRS), {"kubectl-set"}),
+        (
+            refusal(
+                'Apply failed with 2 conflicts: conflicts with "edgefleet" using apps/v1:\n'
+                "- .metadata.annotations.edgefleet.org/digest\n"
+                "- .metadata.annotations.edgefleet.org/epoch",
+                OURS,
+                OURS,
+            ),
+            {"edgefleet"},
+        ),
+        (refusal("Apply failed with 2 conflicts: …", OURS, SCALED), {"edgefleet", "kubectl"}),
+        (refusal("Apply failed with 1 conflict: …", 'conflict with "edge\\"fleet"'), {"edge\\"}),
+        (refusal("Apply failed with 1 conflict: …", "in words of a later version"), {""}),
+        (refusal("the object has been modified"), set()),
+        (refusal("it exists already", "…", reason="FieldValueDuplicate"), set()),
+        (decode('{"message": "no details", "details": {"name": "a"}}', Problem), set()),
+        (decode('{"message": "null", "details": null}', Problem), set()),
+    ],
+)
+def test_who_owns_what_an_apply_would_change(problem: Problem, expected: set[str]) -> None:
+    assert owners(problem) == expected
