@@ -51,8 +51,9 @@ class Manner:
     """Folder of the node for evidence and kept answers; a pod's successor finds them there."""
     port: int = 8080
     status_port: int = 8081
-    node_port: int | None = None
-    """Port of every node on which the service is reached from outside; None: inside only."""
+    node_port: int | Mapping[str, int] | None = None
+    """Port of every node on which the service is reached from outside, by workload where there are
+    several; None, or not named: inside only."""
     window_s: float = 60.0
     warmup_windows: int = 1
     label_rate: float = 0.1
@@ -69,6 +70,12 @@ class Manner:
     """For taints of the factory's own."""
     hold_upgrade: bool = False
     """An edge of KubeEdge starts a new server when its own operator says so."""
+
+    def node_port_of(self, workload: str) -> int | None:
+        """Return the port of every node for a workload; None: it has none."""
+        if isinstance(self.node_port, Mapping):
+            return self.node_port.get(workload)
+        return self.node_port
 
 
 def object_name(*parts: str) -> str:

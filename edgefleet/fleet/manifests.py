@@ -245,8 +245,9 @@ def service(manner: Manner, workload: str) -> Manifest:
         "internalTrafficPolicy": "Local",
         "ports": [port],
     }
-    if manner.node_port is not None:
-        port["nodePort"] = manner.node_port
+    outside = manner.node_port_of(workload)
+    if outside is not None:
+        port["nodePort"] = outside
         spec |= {"type": "NodePort", "externalTrafficPolicy": "Local"}
     return {
         "apiVersion": "v1",

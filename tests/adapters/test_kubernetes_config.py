@@ -48,6 +48,29 @@ def test_a_cluster_may_name_what_unplugs_its_nodes(tmp_path: Path) -> None:
     assert (linz.unplug, linz.notice_s) == (("/bin/unplug", "switch-3"), 45)
 
 
+def test_workloads_of_a_cluster_have_node_ports_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "clusters.yaml"
+    file.write_text("clusters: [{name: linz, pods: {node_port: {caps: 30080, lids: 30081}}}]")
+    [linz] = load_clusters(file).clusters
+    manner = linz.manner("packages")
+    ports = [manner.node_port_of(workload) for workload in ("caps", "lids", "seals")]
+    assert ports == [30080, 30081, None]
+
+
+def test_a_node_port_of_two_workloads_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "clusters.yaml"
+    file.write_text("clusters: [{name: linz, pods: {node_port: {caps: 30080, lids: 30080}}}]")
+    with pytest.raises(Refused, match="node_port: caps and lids both have 30080"):
+        load_clusters(file)
+
+
+def test_a_node_port_out_of_their_range_is_refused_by_its_workload(tmp_path: Path) -> None:
+    file = tmp_path / "clusters.yaml"
+    file.write_text("clusters: [{name: linz, pods: {node_port: {caps: 80}}}]")
+    with pytest.raises(Refused, match=r"node_port.*caps: .*30000.*got 80"):
+        load_clusters(file)
+
+
 def test_what_unplugs_nodes_is_a_list_since_no_shell_reads_it(tmp_path: Path) -> None:
     file = tmp_path / "clusters.yaml"
     file.write_text("clusters: [{name: linz, unplug: /bin/unplug switch-3}]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -62,6 +63,13 @@ def swapped(*, held: bool) -> Manifest:
 )
 def test_a_manifest_is_as_it_was_read_last(name: str, made: Manifest) -> None:
     same_as_golden(yaml.safe_dump(made, sort_keys=False, width=100).rstrip(), f"{name}.yaml")
+
+
+def test_each_workload_of_a_cluster_has_its_own_node_port_or_none() -> None:
+    manner = replace(MANNER, node_port={"caps": 30080, "lids": 30081})
+    specs = [manifests.service(manner, workload)["spec"] for workload in ("caps", "lids", "seals")]
+    assert [spec["ports"][0].get("nodePort") for spec in specs] == [30080, 30081, None]
+    assert [spec["type"] for spec in specs] == ["NodePort", "NodePort", "ClusterIP"]
 
 
 def test_a_stopped_node_keeps_its_deployment_so_that_the_fence_holds() -> None:

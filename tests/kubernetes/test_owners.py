@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from edgefleet.adapters.kubernetes.cluster import Cluster
 from edgefleet.adapters.kubernetes.owners import GIVE_BACK, Owned
 from edgefleet.adapters.kubernetes.site import KubernetesSite
 from edgefleet.edge.contract import Digest
+from edgefleet.errors import Refused
 from edgefleet.fleet.inventory import Change
 from edgefleet.fleet.manifest_names import DIGEST, Manner, object_name
 from edgefleet.ports import Image
@@ -53,10 +56,18 @@ def plane() -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def cluster(plane: ControlPlane) -> Iterator[Cluster]:
+    with watched(plane, MANNER) as made:
+        yield made
+
+
+@contextmanager
+def watched(plane: ControlPlane, manner: Manner) -> Iterator[Cluster]:
     api = Api.of_context("graz", driver_of(plane), None)
-    made = Cluster(api, MANNER, lambda digest: Image(digest, ()), {})
-    yield made
-    made.close()
+    made = Cluster(api, manner, lambda digest: Image(digest, ()), {})
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def ordered(cluster: Cluster, workload: str) -> Digest | None:
@@ -105,3 +116,22 @@ def test_what_somebody_else_owns_after_a_swap_is_named_at_once_and_not_overwritt
     assert '"kubectl-edit"' in str(refused.value)
     assert str(refused.value).endswith(GIVE_BACK)
     assert found(plane, job)["spec"]["minReadySeconds"] == 77
+
+
+def test_a_second_workload_at_the_one_node_port_is_told_to_have_its_own(
+    plane: ControlPlane,
+) -> None:
+    caps, lids = (Change(job, NODE, "graz", OLD, None, 1) for job in ("caps", "lids"))
+    with watched(plane, replace(MANNER, node_port=30080)) as cluster:
+        cluster.order(caps)
+        with pytest.raises(Refused) as refused:
+            cluster.order(lids)
+        assert ordered(cluster, "lids") is None
+    assert str(refused.value) == (
+        "lids in graz: node port 30080 is of another workload, or of somebody's Service. Give each "
+        "workload its own in the file of the clusters (docs/clusters.md): "
+        "pods: {node_port: {lids: PORT, ...}}"
+    )
+    with watched(plane, replace(MANNER, node_port={"caps": 30080, "lids": 30081})) as cluster:
+        cluster.order(lids)
+        assert ordered(cluster, "lids") == OLD

@@ -22,7 +22,7 @@ from edgefleet.adapters.kubernetes.objects import ConfigMap, Deployment, Job, No
 from edgefleet.adapters.kubernetes.owners import Owned
 from edgefleet.adapters.kubernetes.views import drifted, holds, ordered, swaps
 from edgefleet.edge.contract import Digest, parse_digest
-from edgefleet.errors import Conflict, Fenced, Unreachable
+from edgefleet.errors import Conflict, Fenced, Refused, Unreachable
 from edgefleet.fleet import manifests
 from edgefleet.fleet.inventory import Change
 from edgefleet.fleet.manifest_names import (
@@ -43,6 +43,8 @@ from edgefleet.ports import Image
 _OURS: Final = f"app.kubernetes.io/managed-by={MANAGER}"
 SETTLE_S: Final = 120.0
 _TRIES: Final = 4
+_TAKEN: Final = "provided port is already allocated"
+"""In the API server's words when another Service has the node port."""
 
 
 class Cluster:
@@ -112,6 +114,7 @@ class Cluster:
         Raises:
             Fenced: a higher epoch is known for the workload.
             Conflict: `was` does not hold, or somebody else owns what would be changed.
+            Refused: the workload's node port is somebody else's.
         """
         self._prepare(change.workload)
         self.raise_fence(change.workload, change.epoch)
@@ -238,10 +241,24 @@ class Cluster:
         if workload in self._prepared:
             return
         if workload:
-            self._send(manifests.service(self.manner, workload))
+            self._serve(workload)
         else:
             self._send(manifests.trust(self.manner, self._keys))
         self._prepared.add(workload)
+
+    def _serve(self, workload: str) -> None:
+        try:
+            self._send(manifests.service(self.manner, workload))
+        except Refused as refused:
+            if _TAKEN not in refused.problem:
+                raise
+            port = self.manner.node_port_of(workload)
+            problem = f"node port {port} is of another workload, or of somebody's Service"
+            own = f"pods: {{node_port: {{{workload}: PORT, ...}}}}"
+            remedy = (
+                f"Give each workload its own in the file of the clusters (docs/clusters.md): {own}"
+            )
+            raise Refused(f"{workload} in {self.api.name}", problem, remedy) from refused
 
     def _lacking(self, node: str, digest: Digest) -> int:
         """Return how many bytes of a package are in no image that the node uses or holds."""

@@ -19,6 +19,9 @@ from edgefleet.written import Part, Share, parse, read
 
 _NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
+NodePort = Annotated[int, Field(ge=30000, le=32767)]
+"""A port of the range that Kubernetes keeps for them."""
+
 
 class FactoryConfig(Part):
     """One factory of a cluster with several."""
@@ -40,8 +43,10 @@ class PodConfig(Part):
     """Port of a pod for inference."""
     status_port: int = 8081
     """Port of a pod for health, metrics and evidence."""
-    node_port: Annotated[int, Field(ge=30000, le=32767)] | None = None
-    """Port of every node at which its cameras find the service; none: only pods find it."""
+    node_port: NodePort | dict[str, NodePort] | None = None
+    """Port of every node at which its cameras find the service. A number is for a cluster with one
+    workload; where there are several, a map of workload to port. None, or not named: only pods find
+    it."""
     window_s: Annotated[float, Field(gt=0)] = 60.0
     """Length of a window of evidence; must be the specs' `gates.window_s`."""
     warmup_windows: Annotated[int, Field(ge=0)] = 1
@@ -70,6 +75,15 @@ class PodConfig(Part):
     hold_upgrade: bool = False
     """On KubeEdge: a node starts the next server only when its own operator lets it go; until then
     the one before serves, and the node is deferred."""
+
+    @model_validator(mode="after")
+    def _own_ports(self) -> PodConfig:
+        """Let no node port be of two workloads."""
+        ports = self.node_port if isinstance(self.node_port, dict) else {}
+        for one, other in combinations(ports, 2):
+            if ports[one] == ports[other]:
+                raise ValueError(f"node_port: {one} and {other} both have {ports[one]}")
+        return self
 
 
 class ClusterConfig(Part):
