@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from edgefleet.adapters.kubernetes.objects import Problem
-from edgefleet.adapters.kubernetes.owners import owners
+from edgefleet.adapters.kubernetes.objects import (
+    Container,
+    Deployment,
+    DeploymentSpec,
+    Meta,
+    PodSpec,
+    Problem,
+    Template,
+)
+from edgefleet.adapters.kubernetes.owners import GIVE_BACK, Owned, owners
+from edgefleet.adapters.kubernetes.views import drifted
 from edgefleet.documents import decode
+from edgefleet.fleet.manifest_names import DIGEST
 
 OURS = 'conflict with "edgefleet" using apps/v1'
 THEIRS = 'conflict with "kubectl-set" using apps/v1 at 2026-08-01T10:00:00Z'
@@ -46,3 +57,24 @@ def refusal(message: str, *causes: str, reason: str = "FieldManagerConflict") ->
 )
 def test_who_owns_what_an_apply_would_change(problem: Problem, expected: set[str]) -> None:
     assert owners(problem) == expected
+
+
+def named(digest: str, ordered: str) -> Deployment:
+    pod = PodSpec(containers=(Container(image=f"packages@{digest}"),))
+    metadata = Meta(name="caps-cam-1", annotations={DIGEST: ordered})
+    return Deployment(metadata=metadata, spec=DeploymentSpec(template=Template(spec=pod)))
+
+
+def test_who_reads_that_somebody_changed_a_node_is_told_where_the_cure_is() -> None:
+    one, other = (f"sha256:{digit * 64}" for digit in "ab")
+    assert drifted(named(one, one)) == ""
+    words = drifted(named(other, one))
+    assert words == (
+        f"somebody changed caps-cam-1: it names {other}, edgefleet ordered {one}. {GIVE_BACK}"
+    )
+    assert str(Owned("409", frozenset({"kubectl"}))) == f"409. {GIVE_BACK}"
+
+
+def test_the_cure_is_where_it_is_said_to_be() -> None:
+    page, heading = GIVE_BACK.removeprefix("To give it back: ").removesuffix('"').split(', "')
+    assert f"\n## {heading}\n" in (Path(__file__).parents[2] / page).read_text()
