@@ -23,11 +23,13 @@ from edgefleet.cli.deploying import deploy_everything
 from edgefleet.cli.here import prefect_at
 from edgefleet.cli.output import OUT, Json, say, told
 from edgefleet.errors import Refused
-from edgefleet.model.signature import make_key
+from edgefleet.model.signature import TRUST_FOLDER, make_key
 from edgefleet.plant.config import PlantConfig
 from edgefleet.settings import Settings
 
-Fleet = Annotated[Path, typer.Option(help="The local fleet.")]
+Fleet = Annotated[
+    Path, typer.Option(help="The local fleet; with EDGEFLEET_CLUSTERS set none is started.")
+]
 OnPostgres = Annotated[
     str, typer.Option(help="PostgreSQL server for ledger, Prefect and MLflow; from then on.")
 ]
@@ -66,16 +68,28 @@ def load_fleet(file: Path) -> LocalFleet:
 
 
 def programs(settings: Settings, fleet: LocalFleet) -> tuple[Program, ...]:
-    """Return everything that runs on this machine; writes the configurations they are given."""
-    home = settings.home.resolve()
-    root = home / "fleet"
+    """Return everything that runs on this machine; writes the configurations they are given.
+
+    Of the local fleet nothing, where the settings name clusters: releases go to these alone.
+    """
+    make_key(wiring.key_dir(settings))
+    servers = embedded(
+        settings.home.resolve(),
+        postgres=wiring.postgres(settings),
+        prefect_auth=settings.prefect_auth.get_secret_value(),
+        mlflow_auth=settings.mlflow_auth.get_secret_value(),
+    )
+    return servers if settings.clusters.parts else (*servers, *_local(settings, fleet))
+
+
+def _local(settings: Settings, fleet: LocalFleet) -> tuple[Program, ...]:
+    """Return the local fleet's supervisor and its plants."""
+    root = settings.home.resolve() / "fleet"
     root.mkdir(parents=True, exist_ok=True)
-    keys = wiring.key_dir(settings)
-    make_key(keys)
     config = SupervisorConfig(
         root=str(root),
         images_dir=str(wiring.images_dir(settings)),
-        trust_dir=str(keys / "trust"),
+        trust_dir=str(wiring.key_dir(settings) / TRUST_FOLDER),
         factories=fleet.factories,
         window_s=fleet.window_s,
         label_rate=fleet.label_rate,
@@ -90,14 +104,8 @@ def programs(settings: Settings, fleet: LocalFleet) -> tuple[Program, ...]:
         ready_file=root / "supervisor.json",
         endpoints={},
     )
-    plants = tuple(_plant(root, fields, number) for number, fields in enumerate(fleet.plants))
-    servers = embedded(
-        home,
-        postgres=wiring.postgres(settings),
-        prefect_auth=settings.prefect_auth.get_secret_value(),
-        mlflow_auth=settings.mlflow_auth.get_secret_value(),
-    )
-    return (*servers, supervisor, *plants)
+    plants = (_plant(root, fields, number) for number, fields in enumerate(fleet.plants))
+    return (supervisor, *plants)
 
 
 def _plant(root: Path, fields: Mapping[str, str | int | float], number: int) -> Program:

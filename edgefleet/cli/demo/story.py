@@ -44,6 +44,19 @@ from tasks.starts import (
 Approve = Literal["auto", "ui"]
 
 WORKLOAD: Final = "defect-detection"
+_ELSEWHERE: Final = (
+    "CLUSTERS",
+    "IMAGES_DIR",
+    "KEY_DIR",
+    "LEDGER_URL",
+    "MLFLOW_URL",
+    "NOTIFY_URL",
+    "POSTGRES_URL",
+    "PROMETHEUS_URL",
+    "REGISTRY_URL",
+    "SUPERVISOR_URL",
+)
+"""Settings that name what is outside the home."""
 _POLL_S: Final = 0.5
 
 
@@ -104,9 +117,7 @@ def tell(home: Path, approve: Approve) -> bool:
     begun = datetime.now(UTC)
     nodes = sum(len(factory.nodes) for factory in fleet.factories)
     OUT.print(f"starting Prefect, MLflow and {nodes} nodes in {len(fleet.factories)} factories")
-    # A demo begins with nothing, and leaves nothing in a database that others use.
-    own = {"EDGEFLEET_HOME": str(home), "EDGEFLEET_LEDGER_URL": "", "EDGEFLEET_POSTGRES_URL": ""}
-    os.environ.update(own)
+    os.environ.update(alone(home))
     settings = Settings()
     with supervised(home, programs(settings, fleet)) as endpoints:
         api = endpoints.prefect_api
@@ -130,6 +141,14 @@ def tell(home: Path, approve: Approve) -> bool:
     OUT.print(terminal(report))
     OUT.print(f"report: {file}", soft_wrap=True)
     return report.ok
+
+
+def alone(home: Path) -> Mapping[str, str]:
+    """Return the environment in which a demo finds its own home, and nothing that is not in it.
+
+    It begins with nothing, and leaves nothing in what others use.
+    """
+    return {"EDGEFLEET_HOME": str(home), **{f"EDGEFLEET_{name}": "" for name in _ELSEWHERE}}
 
 
 def _told(
