@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -109,11 +109,16 @@ def _deploy_file(environment: Mapping[str, str]) -> None:
         raise Unreachable(f"deployments were not created: {done.stdout[-800:]}{done.stderr[-800:]}")
 
 
+def for_people(made: Deployed) -> str:
+    """Return which messages are sent from now on, and which deployments are gone."""
+    silent = ("none are sent: EDGEFLEET_NOTIFY_URL is empty",)
+    return _lines({"messages": made.messages or silent, "deleted": made.deleted})
+
+
 def _drawn(made: Deployed) -> str:
-    lines = {
-        "flows": made.flows,
-        "factories with a worker": made.factories,
-        "messages": made.messages or ("none: EDGEFLEET_NOTIFY_URL is empty",),
-        "deleted": made.deleted,
-    }
-    return "\n".join(f"{name}: {', '.join(found)}" for name, found in lines.items() if found)
+    all_flows = _lines({"flows": made.flows, "factories with a worker": made.factories})
+    return f"{all_flows}\n{for_people(made)}"
+
+
+def _lines(named: Mapping[str, Sequence[str]]) -> str:
+    return "\n".join(f"{name}: {', '.join(found)}" for name, found in named.items() if found)

@@ -19,9 +19,9 @@ from edgefleet.adapters.servers import Program, embedded
 from edgefleet.adapters.servers import down as take_down
 from edgefleet.adapters.servers import up as bring_up
 from edgefleet.adapters.servers.embedded import ROOT
-from edgefleet.cli.deploying import deploy_everything
+from edgefleet.cli.deploying import Deployed, deploy_everything, for_people
 from edgefleet.cli.here import prefect_at
-from edgefleet.cli.output import OUT, Json, say, told
+from edgefleet.cli.output import Json, say, told
 from edgefleet.errors import Refused
 from edgefleet.model.signature import TRUST_FOLDER, make_key
 from edgefleet.plant.config import PlantConfig
@@ -156,9 +156,10 @@ def up(*, fleet: Fleet = FLEET_FILE, postgres: OnPostgres = "", as_json: bool = 
     with told():
         settings = on_postgres(Settings(), postgres)
         found = bring_up(settings.home.resolve(), programs(settings, load_fleet(fleet)))
-        deploy_everything(settings, found.known["prefect_api"])
+        made = deploy_everything(settings, found.known["prefect_api"])
         _follow_the_dead(settings, found.known["prefect_api"])
-        say(found.known, as_json=as_json, draw=lambda: _addresses(found.known))
+        content = {**found.known, "messages": made.messages, "deleted": made.deleted}
+        say(content, as_json=as_json, draw=lambda: came_up(found.known, made))
 
 
 def _follow_the_dead(settings: Settings, prefect_api: str) -> None:
@@ -181,6 +182,7 @@ def down(*, as_json: bool = Json) -> None:
         say(ended, as_json=as_json, draw=lambda: f"ended: {', '.join(ended) or 'nothing was up'}")
 
 
-def _addresses(known: Mapping[str, str]) -> None:
-    for name, url in sorted(known.items()):
-        OUT.print(f"{name:<16} {url}", highlight=False)
+def came_up(known: Mapping[str, str], made: Deployed) -> str:
+    """Return where everything is, and who is told what by Prefect's server."""
+    addresses = "\n".join(f"{name:<16} {url}" for name, url in sorted(known.items()))
+    return f"{addresses}\n{for_people(made)}"

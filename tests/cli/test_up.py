@@ -9,7 +9,8 @@ import pytest
 
 from edgefleet.adapters.servers.embedded import ROOT
 from edgefleet.cli.demo.story import alone
-from edgefleet.cli.local import load_fleet, programs
+from edgefleet.cli.deploying import Deployed
+from edgefleet.cli.local import came_up, load_fleet, programs
 from edgefleet.settings import Settings
 
 SERVERS = ["prefect", "mlflow", "worker"]
@@ -59,3 +60,18 @@ def test_a_demo_at_a_centre_of_clusters_has_a_fleet_of_its_own_and_nothing_else(
     }
     assert changed == {"home"}
     assert started(settings) == SERVERS + LOCAL
+
+
+@pytest.mark.parametrize(
+    ("messages", "deleted", "lines"),
+    [
+        ((), (), ["messages: none are sent: EDGEFLEET_NOTIFY_URL is empty"]),
+        (("a", "b"), ("old",), ["messages: a, b", "deleted: old"]),
+    ],
+)
+def test_who_calls_up_reads_where_things_are_and_whether_anybody_is_told(
+    messages: tuple[str, ...], deleted: tuple[str, ...], lines: list[str]
+) -> None:
+    made = Deployed(("release",), (), messages, deleted)
+    said = came_up({"prefect_ui": "http://here"}, made).splitlines()
+    assert said == ["prefect_ui       http://here", *lines]
