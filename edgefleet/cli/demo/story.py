@@ -12,23 +12,24 @@ from pathlib import Path
 from typing import Final, Literal
 
 from prefect.client.schemas.objects import FlowRun
+from rich.console import Console
 
 from edgefleet import wiring
 from edgefleet.adapters.servers import supervised
 from edgefleet.cli.admission import admitted
+from edgefleet.cli.demo import Approve
 from edgefleet.cli.demo.live import LiveView
 from edgefleet.cli.demo.verdicts import checks
 from edgefleet.cli.deploying import deploy_everything, in_prefect
 from edgefleet.cli.here import prefect_at
 from edgefleet.cli.local import FLEET_FILE, load_fleet, programs
-from edgefleet.cli.output import OUT
 from edgefleet.errors import Refused
 from edgefleet.fleet.inventory import Inventory
 from edgefleet.fleet.release import Phase
 from edgefleet.machine import machine
 from edgefleet.plant.record import read
 from edgefleet.report.gather import gather
-from edgefleet.report.page import page, terminal
+from edgefleet.report.page import page
 from edgefleet.report.shown import Report, StoryResult
 from edgefleet.settings import Settings
 from edgefleet.spec import load_spec
@@ -40,8 +41,6 @@ from tasks.starts import (
     start_training,
     suspended_run,
 )
-
-Approve = Literal["auto", "ui"]
 
 WORKLOAD: Final = "defect-detection"
 _ELSEWHERE: Final = (
@@ -110,13 +109,13 @@ STORIES: Final = (
 )
 
 
-def tell(home: Path, approve: Approve) -> bool:
-    """Tell every story and write the report; return whether each ended as it should."""
+def tell(home: Path, approve: Approve, console: Console) -> tuple[Report, Path]:
+    """Tell every story, shown on `console`, and write the report; return it and its page."""
     shutil.rmtree(home, ignore_errors=True)
     fleet = load_fleet(FLEET_FILE)
     begun = datetime.now(UTC)
     nodes = sum(len(factory.nodes) for factory in fleet.factories)
-    OUT.print(f"starting Prefect, MLflow and {nodes} nodes in {len(fleet.factories)} factories")
+    console.print(f"starting Prefect, MLflow and {nodes} nodes in {len(fleet.factories)} factories")
     os.environ.update(alone(home))
     settings = Settings()
     with supervised(home, programs(settings, fleet)) as endpoints:
@@ -124,7 +123,7 @@ def tell(home: Path, approve: Approve) -> bool:
         os.environ.update(in_prefect(settings, api))
         deploy_everything(settings, api)
         with prefect_at(settings, api):
-            results = _told(settings, endpoints.known, approve)
+            results = _told(settings, endpoints.known, approve, console)
     plant = read(home / "fleet")
     report = Report(
         title="edgefleet demo",
@@ -138,9 +137,7 @@ def tell(home: Path, approve: Approve) -> bool:
     )
     file = home / "report.html"
     file.write_text(page(report), encoding="utf-8")
-    OUT.print(terminal(report))
-    OUT.print(f"report: {file}", soft_wrap=True)
-    return report.ok
+    return report, file
 
 
 def alone(home: Path) -> Mapping[str, str]:
@@ -152,14 +149,13 @@ def alone(home: Path) -> Mapping[str, str]:
 
 
 def _told(
-    settings: Settings, endpoints: Mapping[str, str], approve: Approve
+    settings: Settings, endpoints: Mapping[str, str], approve: Approve, console: Console
 ) -> tuple[StoryResult, ...]:
     here = wiring.world()
     addresses = {"Prefect": endpoints["prefect_ui"], "MLflow": endpoints["mlflow_url"]}
     totals = settings.home / "fleet" / "plant" / "now.json"
-    plain = not OUT.is_terminal
     results = []
-    with LiveView(addresses, here.ledger, _look, totals, plain) as view:
+    with LiveView(addresses, here.ledger, _look, totals, console=console) as view:
         view.story("Training the first model")
         _ended(start_training([STORIES[0].recipe]))
         others = start_training([story.recipe for story in STORIES[1:]])
@@ -180,7 +176,7 @@ def _told(
             if number == 1:
                 _show_a_node(view)
             if current.live:
-                OUT.print(f"{release_id} is {current.phase}: later versions wait for a person")
+                console.print(f"{release_id} is {current.phase}: later versions wait for a person")
                 break
     return tuple(results)
 
@@ -205,7 +201,7 @@ def _released(
     while (current := ledger.release(made.release_id)).live and current.phase is not Phase.HELD:
         start_missing()
         run = suspended_run(made.release_id) if current.phase is Phase.AWAITING else None
-        if run and approve == "auto" and not answered:
+        if run and approve is Approve.AUTO and not answered:
             answer(run, story.decision, "the demo", story.comment)
             answered = True
         elif run and not answered:
