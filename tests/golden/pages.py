@@ -148,7 +148,9 @@ def _written(table: type, name: str) -> str:
 def _defaults(table: type) -> dict[str, str]:
     if issubclass(table, BaseModel):
         return {
-            name: "required" if field.is_required() else _default(field.default)
+            name: "required"
+            if field.is_required()
+            else _default(field.get_default(call_default_factory=True))
             for name, field in table.model_fields.items()
         }
     return {

@@ -71,6 +71,12 @@ def test_every_field_of_the_local_fleet_is_described() -> None:
     )
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_no_page_shows_what_a_library_calls_a_missing_value(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert [word for word in ("PydanticUndefined", "NODEFAULT", "UNSET") if word in text] == []
+
+
 def test_every_field_of_the_clusters_is_described() -> None:
     inner = [
         f"## {path or 'The fields of the file'}\n\n{table_of(entries(part), path)}"
