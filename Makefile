@@ -32,14 +32,14 @@ demo: .venv/.made ## servers, a local fleet, a good release and a bad one; APPRO
 rehearse: .venv/.made ## a release over a fleet in memory; ARGS are passed on
 	$(BIN)/python -m edgefleet.cli rehearse $(ARGS)
 
-test: .venv/.made ## every test but the long ones and those on Kubernetes; ARGS are passed on
+test: .venv/.made ## every test but the long ones and those on Kubernetes; needs setup-browser; skips what needs setup-postgres, setup-kubernetes; ARGS
 	$(BESIDE) -m "not servers and not long and not kubernetes" $(ARGS) || test $$? = 5 # none of ARGS
 	$(PYTEST) -m "servers and not long and not kubernetes" $(ARGS) || test $$? = 5
 
 test-long: .venv/.made ## long ones without servers: every fault and way back; ARGS are passed on
 	$(BESIDE) -m "long and not servers" $(ARGS)
 
-test-servers: .venv/.made ## long ones with real servers: triggers, PostgreSQL, a factory behind NAT; ARGS
+test-servers: .venv/.made ## long ones with real servers: triggers, PostgreSQL, a factory behind NAT; needs setup-nginx; ARGS
 	$(PYTEST) -m "long and servers" $(ARGS)
 
 test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
@@ -92,24 +92,24 @@ lock: .venv/.made ## resolve the newest allowed versions and export them, by has
 	$(EXPORT) -o requirements-dev.txt
 	$(EXPORT) --only-group edge -o requirements-edge.txt
 
-setup-browser: ## a browser for the tests of the approval page (Debian, as root)
+setup-browser: ## Chromium, without which the test of the approval page fails (Debian, as root)
 	@command -v chromium || { test "$$(id -u)" = 0 || \
 	  { echo "chromium is missing: install it, or run this target as root"; exit 1; }; \
 	  apt-get update && apt-get install --yes --no-install-recommends chromium; }
 
-setup-postgres: ## a database server for the tests on PostgreSQL (Debian, as root)
+setup-postgres: ## PostgreSQL, for the tests on it; skipped without (Debian, as root)
 	@ls -d /usr/lib/postgresql/*/bin || { test "$$(id -u)" = 0 || \
 	  { echo "postgresql is missing: install it, or run this target as root"; exit 1; }; \
 	  apt-get update && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
 	  apt-get install --yes --no-install-recommends postgresql; }
 
-setup-nginx: ## nginx for the test of what stands before the proxy (Debian, as root)
+setup-nginx: ## nginx, without which the test of what stands before the proxy fails (Debian, as root)
 	@ls /usr/sbin/nginx || { test "$$(id -u)" = 0 || \
 	  { echo "nginx is missing: install it, or run this target as root"; exit 1; }; \
 	  apt-get update && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
 	  apt-get install --yes --no-install-recommends nginx-light; }
 
-setup-kubernetes: ## what a test cluster needs: Debian packages (as root), and Go builds the rest
+setup-kubernetes: ## test clusters; a registry, Prometheus, skopeo for make test (Debian, as root; Go)
 	$(PYTHON) tests/kubernetes/cluster/binaries.py
 
 clean: ## end what runs in the home, then remove it, the environment and all caches
