@@ -15,21 +15,28 @@ from tasks.starts import start_release
 
 @flow(name="abort", flow_run_name="abort {release_id}{flow_run_id}", retries=0)
 def abort(
-    release_id: str = "", flow_run_id: str = "", reason: str = "cancelled in Prefect"
+    release_id: str = "", flow_run_id: str = "", reason: str = "asked for in Prefect's pages"
 ) -> None:
     """Record the wish, and let a driver act on it.
 
     Give the release, or the flow run of its driver (as the automation does on Cancelled).
     """
-    wanted = release_id or _driven_by(UUID(flow_run_id))
+    wanted = release_id or _driven_by(flow_run_id)
     here = world()
     asked: Release = here.ledger.ask_abort(wanted, reason, here.clock.now())
     if asked.live:
         start_release(wanted)
 
 
-def _driven_by(flow_run: UUID) -> str:
+def _driven_by(flow_run_id: str) -> str:
     """Return the release that a flow run was driving."""
+    if not flow_run_id:
+        problem = "names no release"
+        raise Refused("abort", problem, "Give release_id, e.g. defect-detection-3, in a custom run")
+    try:
+        flow_run = UUID(flow_run_id)
+    except ValueError as error:
+        raise Refused(flow_run_id, "is no flow run's id", "Give release_id instead") from error
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(flow_run)
     try:

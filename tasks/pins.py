@@ -71,15 +71,15 @@ def unpin(workload: str, nodes: Sequence[str], asked_by: str) -> Pinned:
     """Let nodes follow the champion again.
 
     Raises:
-        Refused: one of them is not pinned.
+        Refused: none is named, or one of them is not pinned.
     """
     here = world()
     pins = here.ledger.pins(workload)
     free = sorted(set(nodes) - pins.keys())
-    if free:
+    if free or not nodes:
         listed = ", ".join(pins) or "none"
-        remedy = "Name pinned ones"
-        raise Refused(", ".join(free), f"not pinned for {workload} (pinned: {listed})", remedy)
+        subject = ", ".join(free) or "no node"
+        raise Refused(subject, f"not pinned for {workload} (pinned: {listed})", "Name pinned ones")
     names = tuple(sorted(set(nodes)))
     here.ledger.unpin(workload, names)
     for release_id in sorted({pins[node].release_id for node in names}):
