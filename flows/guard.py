@@ -74,9 +74,24 @@ def guard(acknowledge: str = "") -> tuple[Watched, ...]:
     """Watch over every workload's champion.
 
     `acknowledge` names a workload whose alarms somebody took note of: they begin anew.
+
+    Raises:
+        Refused: no spec is of that workload.
     """
     files = Settings().spec_files()
+    known = [_workload(file) for file in files] if acknowledge else []
+    if acknowledge and acknowledge not in known:
+        problem = "no spec is of this workload, so nothing is acknowledged"
+        raise Refused(acknowledge, problem, f"Name one of these: {', '.join(known) or 'none'}")
     return tuple(_of_file(file, acknowledge) for file in files)
+
+
+def _workload(file: Path) -> str:
+    """Return whose spec a file is; one that cannot be read is called after its workload."""
+    try:
+        return load_spec(file).workload
+    except Refused:
+        return file.stem
 
 
 def _of_file(file: Path, acknowledge: str) -> Watched:

@@ -9,6 +9,7 @@ import yaml
 from edgefleet.adapters.memory.faults import parse_fault
 from edgefleet.adapters.memory.telemetry import MemoryTelemetry, Quality
 from edgefleet.edge.contract import ShadowOrder
+from edgefleet.errors import Refused
 from edgefleet.fleet.alarms import Cause
 from edgefleet.fleet.release import Phase
 from edgefleet.rehearsal import Stage
@@ -84,6 +85,13 @@ def test_a_champion_that_loses_points_after_its_release_is_found_and_a_rollback_
     assert len(after.alarms) == len(told)
     (anew,) = runs(made, acknowledge=made.spec.workload)
     assert anew.alarms == anew.told
+
+
+def test_a_misspelt_workload_is_not_acknowledged_in_silence(build: Build, runs: Runs) -> None:
+    made = build(spec=SPEC + GUARD)
+    words = "defect-detecton: no spec is of this workload.*Name one of these: defect-detection"
+    with pytest.raises(Refused, match=words):
+        runs(made, acknowledge="defect-detecton")
 
 
 def test_where_the_spec_lets_it_the_guard_goes_back_by_itself(build: Build, runs: Runs) -> None:
