@@ -6,7 +6,6 @@ from pathlib import Path
 
 from prefect import flow
 
-from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused
 from edgefleet.fleet.attempts import goes_back_to, rebases
 from edgefleet.fleet.release import Phase, Release, Signal
@@ -17,11 +16,10 @@ from tasks.records import Drive, champion_of, crowned_by, needed
 from tasks.registry import (
     describe_package,
     fetch_model,
-    fetch_package,
     push_package,
     qualify_model,
+    unpacked,
 )
-from tasks.workshop import champion_folder
 
 
 @flow(name="qualify", flow_run_name="qualify {release_id}", retries=0)
@@ -74,7 +72,7 @@ def _rebase(drive: Drive, champion_id: str) -> None:
         raise Refused(drive.release_id, problem, "Ask again with --base-only")
     found = _found_by(drive, champion_id)
     was = needed(champion_id, "package", 0, Image)
-    digest = push_package(_unpacked(was.digest), _tag(current))
+    digest = push_package(unpacked(was.digest), _tag(current))
     if digest == was.digest:
         problem = f"champion {champion_id} is on the current base image already ({digest[:19]})"
         raise Refused(drive.release_id, problem, "Push another base image first")
@@ -99,17 +97,7 @@ def _found_by(drive: Drive, earlier_id: str) -> Qualification:
 def _champion_package(workload: str) -> Path | None:
     """Return the champion's unpacked package; None for a workload's first release."""
     champion = champion_of(workload)
-    return _unpacked(champion.digest) if champion else None
-
-
-def _unpacked(digest: Digest) -> Path:
-    """Return the folder of a package from the store; fetched once."""
-    folder = champion_folder(world().work_dir, digest)
-    if not folder.exists():
-        draft = folder.with_suffix(".draft")  # killed on the way, it must not look whole
-        fetch_package(digest, draft)
-        draft.rename(folder)
-    return folder
+    return unpacked(champion.digest) if champion else None
 
 
 def _tag(release: Release) -> str:

@@ -23,6 +23,7 @@ from edgefleet.fleet.stage import (
     of_fate,
     too_many_failed,
 )
+from edgefleet.model.signature import check_trusted
 from edgefleet.wiring import world
 from flows.changing import Reports, change_all, change_in_windows
 from flows.looks import current_window
@@ -30,6 +31,7 @@ from flows.soak import end_shadows
 from flows.wave_looks import watch_wave
 from tasks.policy import FACTORIES_AT_ONCE
 from tasks.records import Drive, approved_plan
+from tasks.registry import unpacked
 from tasks.sites import let_go_in, prepull_in, take_patient_inventory
 
 REVERT_TRIES: Final = 3
@@ -42,9 +44,14 @@ _RUNNER: Final = cast(
 
 @flow(name="prepull", flow_run_name="prepull {release_id}", retries=0, task_runner=_RUNNER)
 def prepull(release_id: str, epoch: int) -> None:
-    """Bring the package to every node of the plan, gently; a node without it is left out."""
+    """Bring the package to every node of the plan, gently; a node without it is left out.
+
+    Raises:
+        Refused: the nodes would refuse it on arrival, and no WAN has carried it yet.
+    """
     drive = Drive(release_id, epoch)
     made, spec = approved_plan(release_id), drive.spec
+    check_trusted(unpacked(made.want), world().ground.trust_dir, made.want)
     drive.keep("pulling", 0, made.want)  # first: what was begun has to be given back
     futures = [
         prepull_in.submit(factory, spec.workload, tuple(nodes), made.want, spec.prepull)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from edgefleet.ports import Image
 from edgefleet.spec import Spec
 from edgefleet.wiring import world
 from tasks.policy import OUTSIDE, PATIENCE_S
+from tasks.workshop import champion_folder
 
 _LAST_WORD_TRIES: Final = 12
 
@@ -52,6 +54,17 @@ def describe_package(digest: Digest) -> Image:
 def fetch_package(digest: Digest, folder: Path) -> None:
     """Unpack a package, every byte checked."""
     world().images.fetch(digest, folder)
+
+
+def unpacked(digest: Digest) -> Path:
+    """Return the folder of a package from the store; fetched once."""
+    folder = champion_folder(world().work_dir, digest)
+    if not folder.exists():
+        draft = folder.with_suffix(".draft")  # killed on the way, it must not look whole
+        shutil.rmtree(draft, ignore_errors=True)  # nor leave a file that nobody signed
+        fetch_package(digest, draft)
+        draft.rename(folder)
+    return folder
 
 
 def publish(current: Release) -> None:

@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from edgefleet.edge.contract import CARD_FILE, SIGNATURE_FILE, Card
+from edgefleet.edge.contract import CARD_FILE, SIGNATURE_FILE, Card, Digest
+from edgefleet.edge.errors import PackageError
 from edgefleet.edge.trust import (
     BUNDLE_TYPE,
     PAYLOAD_TYPE,
@@ -32,6 +33,7 @@ from edgefleet.edge.trust import (
     SIGNED_FILES,
     STATEMENT_TYPE,
     key_hint,
+    verify,
 )
 from edgefleet.errors import Refused
 from edgefleet.model.dsse import envelope, read_key
@@ -96,6 +98,20 @@ def sign(package: Path, key: Path) -> None:
         "dsseEnvelope": envelope(payload, PAYLOAD_TYPE, private),
     }
     (package / SIGNATURE_FILE).write_bytes(_canonical(bundle))
+
+
+def check_trusted(package: Path, trust_dir: Path, digest: Digest) -> None:
+    """Check a package folder as every node does on arrival; `digest` is its image's, for the words.
+
+    Raises:
+        Refused: a key that nobody here trusts signed it, or its files are not what was signed.
+    """
+    try:
+        verify(package, trust_dir)
+    except PackageError as error:
+        subject = f"package {digest[:19]}"
+        problem = f"{Path(error.subject).name} {error.problem}"
+        raise Refused(subject, problem, error.remedy) from error
 
 
 def _statement(package: Path) -> object:
