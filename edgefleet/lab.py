@@ -33,4 +33,5 @@ class Validation(Part):
     """Least share of right answers on the submission's own validation set, of the FP32 model and of
     what ships."""
     max_loss_to_best_pt: Annotated[float, Field(ge=0)] = 2.0
-    """Largest loss against the best champion ever, on the candidate's frozen validation set."""
+    """Largest loss against the best champion ever, on the candidate's frozen validation set: of the
+    newest ten models that were released and are kept."""

@@ -10,9 +10,10 @@ from edgefleet.errors import Refused
 from edgefleet.fleet.attempts import goes_back_to, rebases
 from edgefleet.fleet.release import Phase, Release, Signal
 from edgefleet.model.qualify import Qualification
+from edgefleet.model.yardstick import MOST
 from edgefleet.ports import Image
 from edgefleet.wiring import world
-from tasks.records import Drive, champion_of, crowned_by, needed
+from tasks.records import Drive, champions_of, crowned_by, needed
 from tasks.registry import (
     describe_package,
     fetch_model,
@@ -36,8 +37,9 @@ def qualify(release_id: str, epoch: int) -> None:
     folder = world().work_dir / release_id
     submission = folder / "submission"
     fetch_model(current.model, current.version, submission)
-    champion = _champion_package(current.workload)
-    found = qualify_model(submission, current.version, drive.spec, folder, champion)
+    found = qualify_model(submission, current.version, drive.spec, folder, _champions(drive))
+    for left_out in found.against.left_out if found.against else ():
+        drive.note(f"not compared with {left_out}")
     drive.keep("qualification", 0, found)
     digest = push_package(Path(found.package), _tag(current))
     drive.keep("package", 0, describe_package(digest))
@@ -94,10 +96,20 @@ def _found_by(drive: Drive, earlier_id: str) -> Qualification:
     return needed(earlier_id, "qualification", 0, Qualification)
 
 
-def _champion_package(workload: str) -> Path | None:
-    """Return the champion's unpacked package; None for a workload's first release."""
-    champion = champion_of(workload)
-    return unpacked(champion.digest) if champion else None
+def _champions(drive: Drive) -> tuple[Path, ...]:
+    """Return the unpacked packages of today's champion and of those before it, newest first.
+
+    One before it that is not kept any more is left out, and the journal says so.
+    """
+    folders = []
+    for nth, image in enumerate(champions_of(drive.release.workload, MOST)):
+        try:
+            folders.append(unpacked(image.digest))
+        except Refused as gone:
+            if nth == 0:
+                raise
+            drive.note(f"not compared with an earlier champion: {gone}")
+    return tuple(folders)
 
 
 def _tag(release: Release) -> str:

@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from edgefleet.documents import decode
+from edgefleet.edge.contract import Digest
 from edgefleet.errors import Conflict, Fenced, Refused, Unreachable
 from edgefleet.fleet.drill import Drill
 from edgefleet.fleet.plan import Plan
@@ -216,6 +217,20 @@ def champion_of(workload: str) -> Image | None:
     """Return the package that last ended RELEASED for the workload, None if none has."""
     crowned = crowned_by(workload)
     return needed(crowned.release_id, "package", 0, Image) if crowned else None
+
+
+def champions_of(workload: str, most: int) -> tuple[Image, ...]:
+    """Return the packages that ended RELEASED for the workload, newest first, each model once.
+
+    At most so many; the first one is the champion.
+    """
+    found: dict[tuple[Digest, ...], Image] = {}
+    for release in world().ledger.releases(workload):
+        if release.phase is Phase.RELEASED and len(found) < most:
+            image = needed(release.release_id, "package", 0, Image)
+            models = (layer.digest for layer in image.layers if layer.kind == "model")
+            found.setdefault(tuple(models), image)
+    return tuple(found.values())
 
 
 def released_at(workload: str) -> datetime:

@@ -31,11 +31,11 @@ def fetch_model(model: str, version: str, folder: Path) -> None:
 
 @task(name="quantize, validate, package, sign", **OUTSIDE)
 def qualify_model(
-    submission: Path, version: str, spec: Spec, folder: Path, champion: Path | None
+    submission: Path, version: str, spec: Spec, folder: Path, champions: tuple[Path, ...]
 ) -> Qualification:
     """Return the finished, signed package of a registered version, and what was found."""
     key = world().key_dir / KEY_FILE
-    return qualify(submission, spec, folder, key, champion, time.monotonic, version)
+    return qualify(submission, spec, folder, key, champions, time.monotonic, version)
 
 
 @task(name="push package", **OUTSIDE)

@@ -8,21 +8,19 @@ alike, so that small losses cannot add up from release to release.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
-from edgefleet.edge.contract import CARD_FILE, MODEL_FILE, Card
+from edgefleet.edge.contract import MODEL_FILE, Card
 from edgefleet.errors import Refused
 from edgefleet.model.evaluate import (
     Drop,
     Flags,
     Race,
     open_session,
-    paired_drop,
     predict,
     right,
 )
@@ -30,18 +28,8 @@ from edgefleet.model.package import build_package
 from edgefleet.model.quantize import quantize, this_cpu_has_vnni
 from edgefleet.model.search import Cut, Precision, Suspect, Try
 from edgefleet.model.submission import DataSets, check, load_sets
+from edgefleet.model.yardstick import Comparison, compare, read_card
 from edgefleet.spec import Spec
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What ships against the best champion, on the candidate's validation set."""
-
-    champion: str
-    """Model and version."""
-    accuracy: float
-    """The champion's."""
-    drop: Drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +68,24 @@ def qualify(
     spec: Spec,
     workdir: Path,
     key: Path,
-    champion: Path | None,
+    champions: Sequence[Path],
     monotonic: Callable[[], float],
     version: str | None = None,
 ) -> Qualification:
     """Qualify a submission folder; the package is made in `workdir`/package.
 
-    `key` is the signing key's file. `champion` is the package folder of the best champion ever,
-    None if there is none. `version` is the registered version, which the submission could not know;
-    None: the card's own holds.
+    `key` is the signing key's file. `champions` are the package folders of what was ever
+    released, today's first; the best of them is the measure. `version` is the registered version,
+    which the submission could not know; None: the card's own holds.
 
     Raises:
-        Refused: the submission is not whole, too inaccurate, worse than the champion, or INT8 was
-            demanded and cannot be had.
+        Refused: the submission is not whole, too inaccurate, worse than the best champion, or
+            INT8 was demanded and cannot be had.
     """
     check(folder)
     sets = load_sets(folder)
     model = folder / MODEL_FILE
-    card = _card(folder)
+    card = read_card(folder)
     if version is not None:
         card = msgspec.structs.replace(card, version=version)
     vnni = this_cpu_has_vnni()
@@ -116,7 +104,8 @@ def qualify(
     outcome = made.outcome
     shipped_right = base_right if outcome.precision == "fp32" else _right(made.model, sets)
     _accurate(card, outcome.precision, shipped_right, spec)
-    against = None if champion is None else _compare(card, champion, sets, shipped_right, spec)
+    limit_pt = spec.validation.max_loss_to_best_pt
+    against = compare(card, champions, sets, shipped_right, limit_pt)
     package = build_package(
         workdir / "package",
         made.model,
@@ -165,10 +154,10 @@ def describe(qualification: Qualification) -> str:
         race = q.speedup
         lines.append(f"| {what} | {race.a_ms:.2f} ms | {race.b_ms:.2f} ms: {race} |")
     if q.against is None:
-        lines.append("| champion | | none yet |")
+        lines.append("| best champion | | none yet |")
     else:
         lines.append(
-            f"| drop against champion {q.against.champion} ({_percent(q.against.accuracy)} "
+            f"| drop against best champion {q.against.champion} ({_percent(q.against.accuracy)} "
             f"on the same samples) | | {q.against.drop} |"
         )
     lines.append(f"| left in float | | {_float_part(q)} |")
@@ -187,13 +176,6 @@ def _float_part(qualification: Qualification) -> str:
     return ", ".join(qualification.excluded) or "nothing"
 
 
-def _card(folder: Path) -> Card:
-    try:
-        return msgspec.json.decode((folder / CARD_FILE).read_bytes(), type=Card)
-    except (OSError, msgspec.DecodeError) as error:
-        raise Refused(str(folder / CARD_FILE), f"is no card: {error}", "Correct it") from error
-
-
 def _right(model: Path, sets: DataSets) -> Flags:
     return right(predict(open_session(model), sets.validation), sets.validation_labels)
 
@@ -206,37 +188,6 @@ def _accurate(card: Card, what: str, flags: Flags, spec: Spec) -> None:
             f"(n={len(flags)}) on its validation set, the least is {_percent(least)}"
         )
         raise Refused(card.model, problem, "Train it better, or lower validation.min_accuracy")
-
-
-def _compare(
-    card: Card, champion: Path, sets: DataSets, now_right: Flags, spec: Spec
-) -> Comparison:
-    """Compare with the champion by the classes' names: a new model may order or add classes."""
-    theirs = _card(champion)
-    best = f"{theirs.model} {theirs.version}"
-    if (card.input.shape, card.input.dtype) != (theirs.input.shape, theirs.input.dtype):
-        problem = (
-            f"version {card.version} takes {card.input.dtype} of shape {card.input.shape}, the "
-            f"best champion {best} takes {theirs.input.dtype} of shape {theirs.input.shape}: they "
-            "cannot be compared, and today's clients would send the wrong shape"
-        )
-        raise Refused(card.model, problem, "Release it as a workload of its own")
-    answers = predict(open_session(champion / MODEL_FILE), sets.validation)
-    said = np.array(theirs.labels)[answers.argmax(axis=1)]
-    best_right: Flags = said == np.array(card.labels)[sets.validation_labels]
-    drop = paired_drop(best_right, now_right)
-    limit = spec.validation.max_loss_to_best_pt
-    accuracy = float(best_right.mean())
-    if drop.points > limit:
-        problem = (
-            f"version {card.version} has accuracy {_percent(float(now_right.mean()))} against "
-            f"{_percent(accuracy)} of the best champion {best} on the same samples: worse by {drop}"
-            f", limit {limit:g} pt"
-        )
-        raise Refused(
-            card.model, problem, "Train it better, or raise validation.max_loss_to_best_pt"
-        )
-    return Comparison(best, accuracy, drop)
 
 
 def _percent(share: float) -> str:

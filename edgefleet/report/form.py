@@ -113,7 +113,7 @@ def _lab(found: Qualification) -> str:
     ]
     if found.against is not None:
         best = found.against
-        said = f"Champion {best.champion} has {percent(best.accuracy)} on the same samples"
+        said = f"Best champion {best.champion} has {percent(best.accuracy)} on the same samples"
         lines += ["", f"{said}: drop {best.drop}."]
     if found.excluded:
         lines += ["", f"Left in float: {', '.join(found.excluded)}."]

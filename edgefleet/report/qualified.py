@@ -34,7 +34,7 @@ def _measured(found: Qualification) -> Table:
         rows.append((what, f"{race.a_ms:.3f} ms", f"{race.b_ms:.3f} ms", _race(race)))
     if found.against is not None:
         best = found.against
-        name = f"champion {best.champion}"
+        name = f"best champion {best.champion}"
         rows.append((name, percent(best.accuracy), percent(found.accuracy), _drop(best.drop)))
     return Table(("", "before", "ships", "difference"), tuple(rows), (1, 2))
 

@@ -15,8 +15,9 @@ from edgefleet.edge.trust import verify
 from edgefleet.errors import Refused
 from edgefleet.lab import Quantization, Validation
 from edgefleet.model.evaluate import Drop, Race
-from edgefleet.model.qualify import Comparison, Qualification, describe, qualify
+from edgefleet.model.qualify import Qualification, describe, qualify
 from edgefleet.model.signature import KEY_FILE, TRUST_FOLDER
+from edgefleet.model.yardstick import Comparison
 from edgefleet.spec import Spec
 from tests.model import textures
 
@@ -49,7 +50,7 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(good: Path, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Qualification:
     work = tmp_path_factory.mktemp("work")
-    return qualify(good, spec(), work, keys / KEY_FILE, None, time.monotonic)
+    return qualify(good, spec(), work, keys / KEY_FILE, (), time.monotonic)
 
 
 def test_a_good_model_ends_as_a_signed_package(first: Qualification, keys: Path) -> None:
@@ -73,7 +74,9 @@ def test_a_second_version_is_compared_with_the_champion_on_its_own_samples(
 ) -> None:
     plain = spec(quantization={"precision": "fp32"})
     champion = Path(first.package)
-    again = qualify(good, plain, tmp_path, keys / KEY_FILE, champion, time.monotonic, version="9")
+    again = qualify(
+        good, plain, tmp_path, keys / KEY_FILE, (champion,), time.monotonic, version="9"
+    )
     assert again.against is not None
     assert (again.version, again.against.champion) == ("9", "stripes 1")
     card = msgspec.json.decode((Path(again.package) / "card.json").read_bytes(), type=Card)
@@ -89,7 +92,7 @@ def test_a_model_worse_than_the_champion_is_refused_with_both_numbers(
     with pytest.raises(
         Refused, match=r"against 99\.\d % of the best champion stripes 1.*limit 2 p"
     ):
-        qualify(noisy, plain, tmp_path, keys / KEY_FILE, Path(first.package), time.monotonic)
+        qualify(noisy, plain, tmp_path, keys / KEY_FILE, (Path(first.package),), time.monotonic)
     assert not (tmp_path / "package").exists()
 
 
@@ -100,7 +103,7 @@ def test_a_model_below_the_floor_is_refused_before_any_search(
     with pytest.raises(
         Refused, match=r"stripes: version 2 as FP32 has accuracy .*least is 99\.0 %"
     ):
-        qualify(noisy, strict, tmp_path, keys / KEY_FILE, None, time.monotonic)
+        qualify(noisy, strict, tmp_path, keys / KEY_FILE, (), time.monotonic)
     assert not (tmp_path / "quantize").exists()
 
 
@@ -115,7 +118,50 @@ def test_a_champion_with_other_inputs_cannot_be_compared(
     (champion / "card.json").write_bytes(msgspec.json.encode(changed))
     plain = spec(quantization={"precision": "fp32"})
     with pytest.raises(Refused, match=r"takes uint8 of shape \(3, 32, 32\)"):
-        qualify(good, plain, tmp_path / "w", keys / KEY_FILE, champion, time.monotonic)
+        qualify(good, plain, tmp_path / "w", keys / KEY_FILE, (champion,), time.monotonic)
+
+
+def test_the_best_of_all_champions_is_the_measure_and_is_named(
+    first: Qualification, noisy: Path, keys: Path, tmp_path: Path
+) -> None:
+    lax = spec(quantization={"precision": "fp32"}, validation={"max_loss_to_best_pt": 100})
+    key = keys / KEY_FILE
+    worse = qualify(noisy, lax, tmp_path / "a", key, (), time.monotonic)
+    both = (Path(worse.package), Path(first.package))
+    again = qualify(noisy, lax, tmp_path / "b", key, both, time.monotonic, version="3")
+    assert again.against is not None
+    assert (again.against.champion, again.against.left_out) == ("stripes 1", ())
+    plain = spec(quantization={"precision": "fp32"})
+    with pytest.raises(Refused, match=r"99\.\d % of the best champion stripes 1 on the same"):
+        qualify(noisy, plain, tmp_path / "c", key, both, time.monotonic, version="3")
+
+
+def test_an_earlier_champion_that_cannot_be_compared_is_left_out_with_a_word(
+    first: Qualification, good: Path, keys: Path, tmp_path: Path
+) -> None:
+    card = msgspec.json.decode((Path(first.package) / "card.json").read_bytes(), type=Card)
+    other = msgspec.structs.replace(card.input, shape=(3, 32, 32))
+    cards = {
+        "input": msgspec.structs.replace(card, version="a", input=other),
+        "labels": msgspec.structs.replace(card, version="b", labels=("cat", "dog")),
+        "broken": msgspec.structs.replace(card, version="c"),
+    }
+    for name, changed in cards.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.json").write_bytes(msgspec.json.encode(changed))
+        (tmp_path / name / "model.onnx").write_bytes(b"cut short")
+    (tmp_path / "empty").mkdir()
+    older = [tmp_path / name for name in (*cards, "empty")]
+    plain = spec(quantization={"precision": "fp32"})
+    champions = (Path(first.package), *older)
+    found = qualify(good, plain, tmp_path / "w", keys / KEY_FILE, champions, time.monotonic)
+    assert found.against is not None
+    assert found.against.champion == "stripes 1"
+    shape, labels, broken, empty = found.against.left_out
+    assert "stripes a: version 1 takes uint8" in shape
+    assert "stripes b: none of its labels ('cat', 'dog') is one of" in labels
+    assert "stripes c: does not run here" in broken
+    assert "card.json: is no card" in empty
 
 
 def test_the_form_shows_every_number_that_an_approver_needs() -> None:
@@ -148,7 +194,7 @@ def test_the_form_shows_every_number_that_an_approver_needs() -> None:
         "| model file | 0.99 MB | 0.31 MB |",
         "| speed-up | 0.52 ms | 0.30 ms: x1.73 [1.70, 1.75] |",
         (
-            "| drop against champion stripes 6 (94.9 % on the same samples) | "
+            "| drop against best champion stripes 6 (94.9 % on the same samples) | "
             "| -0.20 pt (upper bound 0.40 pt, n=1000) |"
         ),
         "| left in float | | conv2 |",

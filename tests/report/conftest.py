@@ -21,8 +21,9 @@ from edgefleet.fleet.release import Admission, Phase, Release, Signal
 from edgefleet.fleet.slices import Slice
 from edgefleet.fleet.stage import Fate, NodeReport, StageReport
 from edgefleet.model.evaluate import Drop, Race
-from edgefleet.model.qualify import Comparison, Qualification
+from edgefleet.model.qualify import Qualification
 from edgefleet.model.search import Suspect, Try
+from edgefleet.model.yardstick import Comparison
 from edgefleet.plant.record import Bucket, Cutover, PlantRecord, log_path, read
 from edgefleet.ports import Image, Layer
 from edgefleet.report.gather import gather

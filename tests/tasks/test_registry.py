@@ -28,7 +28,7 @@ def qualified(folder: Path, *versions: str) -> list[Qualification]:
     write_miniature(folder / "submission", SPEC.model, seed=1)
     with installed(stage(SPEC, folder, nodes=1, factories=1).world):
         return [
-            qualify_model.fn(folder / "submission", version, SPEC, folder / f"{index}", None)
+            qualify_model.fn(folder / "submission", version, SPEC, folder / f"{index}", ())
             for index, version in enumerate(versions)
         ]
 
