@@ -22,6 +22,7 @@ from edgefleet.adapters.memory.world import MemoryWorld
 from edgefleet.fleet.release import Admission
 from edgefleet.model.miniature import write_miniature
 from edgefleet.model.signature import make_key
+from edgefleet.model.submission import checked_metrics
 from edgefleet.spec import Approval, Spec
 from edgefleet.wiring import World
 from edgefleet.written import written
@@ -45,7 +46,7 @@ class Stage:
         """
         folder = self.world.work_dir / f"miniature-{seed}"
         write_miniature(folder, self.spec.model, seed)
-        version = self.world.models.register(folder, {}).version
+        version = self.world.models.register(folder, checked_metrics(folder)).version
         spec = _hurried(self.spec) if hurried else self.spec
         admission = Admission(
             workload=spec.workload,

@@ -12,12 +12,13 @@ from prefect import get_run_logger, task
 from edgefleet.edge.contract import Digest
 from edgefleet.errors import Refused, Unreachable
 from edgefleet.fleet.release import Phase, Release
-from edgefleet.model.qualify import Qualification, qualify
+from edgefleet.model.qualify import Qualification, figures, qualify
 from edgefleet.model.signature import KEY_FILE
 from edgefleet.ports import Image
 from edgefleet.spec import Spec
 from edgefleet.wiring import world
 from tasks.policy import OUTSIDE, PATIENCE_S
+from tasks.records import recall
 from tasks.workshop import champion_folder
 
 _LAST_WORD_TRIES: Final = 12
@@ -85,7 +86,16 @@ def publish(current: Release) -> None:
 
 
 def _write(current: Release) -> None:
-    tags = {"edgefleet.state": current.phase.value, "edgefleet.by": current.release_id}
-    world().models.record(current.model, current.version, tags)
+    tags = {"state": current.phase.value, "by": current.release_id, **_measured(current)}
+    named = {f"edgefleet.{name}": value for name, value in tags.items()}
+    world().models.record(current.model, current.version, named)
     if current.phase is Phase.RELEASED:
         world().models.alias(current.model, "champion", current.version)
+
+
+def _measured(current: Release) -> dict[str, str]:
+    """Return what the lab found: told when it is new, and again with the last word."""
+    if current.live and current.phase is not Phase.PLANNED:
+        return {}
+    found = recall(current.release_id, "qualification", 0, Qualification)
+    return figures(found) if found else {}

@@ -14,7 +14,7 @@ from edgefleet import wiring
 from edgefleet.cli.here import home_prefect
 from edgefleet.cli.output import ERR, Json, say, told
 from edgefleet.errors import Refused
-from edgefleet.model.submission import check, gather_submission
+from edgefleet.model.submission import checked_metrics, gather_submission
 from edgefleet.ports import ModelVersion
 from edgefleet.settings import Settings
 from tasks.events import tell_registered
@@ -38,8 +38,8 @@ def register(
 ) -> None:
     """Check a model with its data sets and register it; refused in words when something is off."""
     with told(), _submission(model, data) as folder:
-        check(folder)
-        made = wiring.models(Settings()).register(folder, {})
+        metrics = checked_metrics(folder)
+        made = wiring.models(Settings()).register(folder, metrics)
         if silent := _told_prefect(made):
             ERR.print(f"Prefect was not told, the next watch will find it: {silent}")
         say(made, as_json=as_json, draw=lambda: f"registered {made.model} version {made.version}")

@@ -139,6 +139,25 @@ def qualify(
     )
 
 
+def figures(qualification: Qualification) -> dict[str, str]:
+    """Return the figures by which a version is told from others, in short, by name.
+
+    Drop and speed-up are those of what ships against FP32; a speed-up that was not measured is
+    left out.
+    """
+    q = qualification
+    quicker = None if q.speedup is None else q.speedup.ratio
+    if q.precision == "fp32":
+        quicker = 1.0
+    return {
+        "precision": q.precision,
+        "accuracy_fp32": f"{q.accuracy_fp32:.4f}",
+        "accuracy": f"{q.accuracy:.4f}",
+        "drop_pt": f"{q.drop.points:.2f}",
+        **({} if quicker is None else {"speedup": f"{quicker:.2f}"}),
+    }
+
+
 def describe(qualification: Qualification) -> str:
     """Return the approval form's part on the model, in markdown."""
     q = qualification

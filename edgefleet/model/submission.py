@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edgefleet.edge.contract import CARD_FILE, MODEL_FILE, Card, TensorSpec
 from edgefleet.errors import Refused
-from edgefleet.model.evaluate import Samples
+from edgefleet.model.evaluate import Samples, open_session, predict, right
 from edgefleet.model.submitted_model import MOST_BYTES, check_model
 
 CALIBRATION: Final = "data/calibration.npz"
@@ -158,6 +158,17 @@ def check(folder: Path) -> Submission:
     check_model(folder / MODEL_FILE, card, sets.validation)
     sizes = (len(sets.calibration), len(sets.validation), len(sets.golden))
     return Submission(folder, card, *sizes)
+
+
+def checked_metrics(folder: Path) -> dict[str, float]:
+    """Check a folder; return what is registered with it: its score on its own validation set.
+
+    Raises:
+        Refused: as `check`.
+    """
+    card, sets = check(folder).card, load_sets(folder)
+    answers = predict(open_session(folder / MODEL_FILE), sets.validation)
+    return {card.metric: float(right(answers, sets.validation_labels).mean())}
 
 
 def _card(folder: Path) -> Card:

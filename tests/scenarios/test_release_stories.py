@@ -1,15 +1,27 @@
 """Given a fleet in memory, when the release flow runs, then it ends where it should."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from edgefleet.adapters.memory.faults import parse_fault
+from edgefleet.adapters.memory.kill import watched
+from edgefleet.errors import Unreachable
 from edgefleet.fleet.release import Phase
+from edgefleet.wiring import installed
 from flows.release import release
 from tasks.records import champion_of
 from tests.scenarios.conftest import Build
 from tests.scenarios.stories import ended, package, serving, worse
+
+LAB = {
+    "precision": "fp32",
+    "accuracy_fp32": "1.0000",
+    "accuracy": "1.0000",
+    "drop_pt": "0.00",
+    "speedup": "1.00",
+}
 
 
 def test_a_good_version_reaches_every_node(build: Build) -> None:
@@ -18,6 +30,23 @@ def test_a_good_version_reaches_every_node(build: Build) -> None:
     release(second)
     assert ended(made, second) is Phase.RELEASED
     assert serving(made) == Counter({package(second): 40})
+
+
+@pytest.mark.parametrize("silent_in", [None, Phase.PLANNED])
+def test_the_registry_shows_what_the_lab_found(build: Build, silent_in: Phase | None) -> None:
+    made = build()
+    second = made.submit(2)
+
+    def silent(when: str, call: str) -> None:
+        if (when, call) == ("before", "MemoryModels.record") and ended(made, second) is silent_in:
+            raise Unreachable("no answer")
+
+    models = made.world.models
+    with installed(replace(made.world, models=watched(models, silent))):
+        release(second)
+    tags = models.versions(made.spec.model)[0].tags
+    found = {name: tags[f"edgefleet.{name}"] for name in ("state", "by", *LAB)}
+    assert found == {"state": "released", "by": second, **LAB}
 
 
 def test_each_node_sees_one_transition_per_release(build: Build) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
+from edgefleet.adapters.memory.models import MemoryModels
 from edgefleet.edge.contract import CARD_FILE, PACKAGE_FILES, Card
 from edgefleet.lab import Quantization
 from edgefleet.model.miniature import write_miniature
 from edgefleet.model.qualify import Qualification
+from edgefleet.model.submission import VALIDATION
 from edgefleet.rehearsal import stage
 from edgefleet.spec import Spec
 from edgefleet.wiring import installed
+from flows.train import register_model
 from tasks.registry import qualify_model
 
 SPEC = Spec(
@@ -31,6 +36,19 @@ def qualified(folder: Path, *versions: str) -> list[Qualification]:
             qualify_model.fn(folder / "submission", version, SPEC, folder / f"{index}", ())
             for index, version in enumerate(versions)
         ]
+
+
+def test_a_version_is_registered_with_its_accuracy(tmp_path: Path) -> None:
+    folder = tmp_path / "submission"
+    write_miniature(folder, SPEC.model, seed=1)
+    with np.load(folder / VALIDATION) as sets:
+        inputs, labels = sets["inputs"], sets["labels"]
+    labels[:100] = 1 - labels[:100]
+    np.savez(folder / VALIDATION, inputs=inputs, labels=labels)
+    models = MemoryModels()
+    with installed(replace(stage(SPEC, tmp_path, nodes=1, factories=1).world, models=models)):
+        made = register_model.fn(folder)
+    assert models.metrics(made.model, made.version) == {"accuracy": 0.75}
 
 
 def package(found: Qualification) -> dict[str, bytes]:
