@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.approval import ApprovalRequest, request_for
+from edgefleet.fleet.balance import balance_of
 from edgefleet.fleet.book import usual_of
 from edgefleet.fleet.design import design_of
 from edgefleet.fleet.inventory import Inventory
@@ -78,9 +79,9 @@ def _outlook(spec: Spec, made: Plan, inventory: Inventory, was: Digest | None) -
     usual = usual_of(records, up)
     design = design_of(made, inventory, was, last + 1, None)
     refuse_impossible(gates, design, usual, made.release_id)
-    return preflight(
-        gates, len(design.canary), usual.labels, replayed(design, gates, records, last)
-    )
+    between = replayed(design, gates, records, last)
+    balance = balance_of(design, gates, records, last)
+    return preflight(gates, len(design.canary), usual.labels, between, balance)
 
 
 def show(made: Plan, outlook: Preflight) -> None:

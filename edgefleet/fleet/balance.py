@@ -46,7 +46,10 @@ def balance_of(
     before = replace(design, want=design.was, first_window=first, pre=None, since={})
     draws = draws_for(before)
     found = []
-    for one in contrasts_of(scores_of(sheet_of(before, evidence, last), gates), draws):
+    scores = scores_of(sheet_of(before, evidence, last), gates)
+    # Presence is counted of canary nodes from their first word on: before the change unlike others.
+    alike = [score for score in scores if score.name != "presence"]
+    for one in contrasts_of(alike, draws):
         score = one.score
         if score.canary is not None and score.control is not None and score.enough:
             off = np.abs(one.worse)

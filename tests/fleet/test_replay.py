@@ -113,7 +113,7 @@ def test_how_uneven_a_draw_is_is_told_against_other_draws() -> None:
     world = World(nodes=60, canary=6, pre=60)
     plan = design(world)
     even = {one.metric: one for one in balance_of(plan, RULES, evidence(world, plan), FIRST - 1)}
-    assert set(even) == {"p50", "p95", "p99", "errors", "accuracy", "presence"}
+    assert set(even) == {"p50", "p95", "p99", "errors", "accuracy"}
     assert even["accuracy"].further > 0.05
 
     worse = {

@@ -8,10 +8,11 @@ import pytest
 from edgefleet.adapters.memory.faults import parse_fault
 from edgefleet.adapters.memory.kill import watched
 from edgefleet.errors import Unreachable
+from edgefleet.fleet.preflight import Preflight
 from edgefleet.fleet.release import Phase
 from edgefleet.wiring import installed
 from flows.release import release
-from tasks.records import champion_of
+from tasks.records import champion_of, needed
 from tests.scenarios.conftest import Build
 from tests.scenarios.stories import ended, package, serving, worse
 
@@ -54,6 +55,17 @@ def test_each_node_sees_one_transition_per_release(build: Build) -> None:
     release(made.submit(2))
     transitions = Counter(moved.node for moved in made.fleet.transitions())
     assert set(transitions.values()) == {2}  # nothing -> first, first -> second
+
+
+def test_whoever_approves_is_shown_how_alike_canary_and_others_were(build: Build) -> None:
+    made = build()
+    made.world.clock.sleep(20 * made.spec.gates.window_s)
+    second = made.submit(2)
+    release(second)
+    shown = needed(second, "preflight", 1, Preflight)
+    assert [one.metric for one in shown.balance] == ["p50", "p95", "p99", "errors", "accuracy"]
+    assert all(0 < one.further <= 1 for one in shown.balance)
+    assert "| before | canary | others |" in shown.text
 
 
 def test_a_version_that_is_worse_in_the_field_goes_back_and_only_the_canary_had_it(
