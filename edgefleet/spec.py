@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from edgefleet.calendars import Freeze, MaintenanceWindow
 from edgefleet.lab import Quantization, Validation
-from edgefleet.written import Part, Share, parse, read
+from edgefleet.written import Few, Most, Part, Share, parse, read
 
 On = Literal["tag", "alias", "any"]
 Newer = Literal["queue", "supersede"]
@@ -87,8 +87,8 @@ class AccuracyGate(Part):
     old ones, or `none`."""
     margin_pt: Annotated[float, Field(gt=0, le=50)] = 2.0
     """A loss of so many points is still accepted."""
-    min_agreement: Share = 0.9
-    """Share of shadowed answers that agree; the gate where source is `agreement`."""
+    min_agreement: Most = 0.9
+    """Share of shadowed answers that agree, below 1; the gate where source is `agreement`."""
 
 
 class LatencyGate(Part):
@@ -110,12 +110,13 @@ class ErrorGate(Part):
 class Floors(Part):
     """Absolute: they judge a first release, and hold for every later one."""
 
-    accuracy: Share | None = None
-    """Least share of right answers, where `source` is `labels`; none: nothing is required."""
+    accuracy: Most | None = None
+    """Least share of right answers, below 1, where `source` is `labels`; none: nothing is
+    required."""
     p99_ms: Annotated[float, Field(gt=0)] | None = None
     """Longest p99 in milliseconds; none: nothing is required."""
-    error_rate: Share = 0.01
-    """Largest share of failed requests."""
+    error_rate: Few = 0.01
+    """Largest share of failed requests, above 0."""
 
 
 G = TypeVar("G", AccuracyGate, LatencyGate, ErrorGate)
@@ -159,6 +160,16 @@ class Gates(Part):
     """Share of the requests that the champion answers too, on canary and control nodes."""
     when_unsure: Literal["hold", "revert"] = "hold"
     """`hold` waits for a person, `revert` goes back to the champion."""
+
+    @model_validator(mode="after")
+    def _shadowed(self) -> Gates:
+        if self.accuracy.source == "agreement" and not self.shadow_rate:
+            message = (
+                "accuracy.source: agreement needs answers of both models, and shadow_rate: 0 "
+                "gives none: raise shadow_rate, or judge by labels or none"
+            )
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> Gates:

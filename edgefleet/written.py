@@ -7,12 +7,36 @@ from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edgefleet.errors import Refused
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """Of a whole, 0..1."""
+
+
+def _short_of_all(share: float) -> float:
+    if share == 1:
+        message = (
+            "no number of answers can show all: 0.99 takes some hundreds, 0.999 some thousands"
+        )
+        raise ValueError(message)
+    return share
+
+
+def _more_than_none(share: float) -> float:
+    if share == 0:
+        message = (
+            "no number of answers can show none: 0.01 takes some hundreds, 0.001 some thousands"
+        )
+        raise ValueError(message)
+    return share
+
+
+Most = Annotated[Share, AfterValidator(_short_of_all)]
+"""A share that has to be shown at least: all of a whole never can be."""
+Few = Annotated[Share, AfterValidator(_more_than_none)]
+"""A share that has to be shown at most: none never can be."""
 
 _PROBLEMS: Final = {"missing": "is missing", "extra_forbidden": "there is no such field"}
 """Where pydantic's own words speak of inputs instead of fields."""

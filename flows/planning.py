@@ -12,11 +12,12 @@ from edgefleet.fleet.approval import ApprovalRequest, request_for
 from edgefleet.fleet.balance import balance_of
 from edgefleet.fleet.book import usual_of
 from edgefleet.fleet.design import design_of
+from edgefleet.fleet.impossible import refuse_impossible, told_by
 from edgefleet.fleet.inventory import Inventory
 from edgefleet.fleet.needs import Package, needs_of
 from edgefleet.fleet.plan import Plan, make_plan, plan_hash
 from edgefleet.fleet.plan_text import plan_table
-from edgefleet.fleet.preflight import Preflight, first_preflight, preflight, refuse_impossible
+from edgefleet.fleet.preflight import Preflight, first_preflight, preflight
 from edgefleet.fleet.release import Phase, Signal
 from edgefleet.fleet.replay import replayed
 from edgefleet.ports import Image
@@ -81,7 +82,7 @@ def _outlook(spec: Spec, made: Plan, inventory: Inventory, was: Digest | None) -
     refuse_impossible(gates, design, usual, made.release_id)
     between = replayed(design, gates, records, last)
     balance = balance_of(design, gates, records, last)
-    return preflight(gates, len(design.canary), usual.labels, between, balance)
+    return preflight(gates, len(design.canary), told_by(gates, usual), between, balance)
 
 
 def show(made: Plan, outlook: Preflight) -> None:

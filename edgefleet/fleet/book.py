@@ -43,6 +43,18 @@ class Usual(NamedTuple):
 
     labels: float
     requests: float
+    wanted: float = 0.0
+    """Requests whose label was asked for, come or not."""
+
+    def pairs(self, shadow_rate: float) -> float:
+        """Return the labels of requests that a champion would answer too, at that rate.
+
+        One draw chooses for both, so the smaller sample is inside the larger (edge.sampling).
+        """
+        asked = max(self.wanted, self.labels)
+        if not asked or not self.requests:
+            return self.labels
+        return self.labels * min(1.0, shadow_rate * self.requests / asked)
 
 
 def usual_of(records: Mapping[str, Sequence[Evidence]], nodes: Sequence[str]) -> Usual:
@@ -55,4 +67,5 @@ def usual_of(records: Mapping[str, Sequence[Evidence]], nodes: Sequence[str]) ->
         return Usual(0.0, 0.0)
     windows = [record.window for record in known]
     size = len(nodes) * (max(windows) - min(windows) + 1)
-    return Usual(sum(r.labelled for r in known) / size, sum(r.ok for r in known) / size)
+    counts = ((r.labelled, r.ok, r.wanted) for r in known)
+    return Usual(*(sum(column) / size for column in zip(*counts, strict=True)))

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 
+from edgefleet.fleet.book import Usual
+from edgefleet.fleet.impossible import told_by
 from edgefleet.fleet.preflight import Preflight, preflight
+from edgefleet.fleet.stats import log_bet_on_share_above, log_bet_on_share_below
 from edgefleet.spec import AccuracyGate, Gates
 
 
@@ -38,3 +43,38 @@ def test_without_labels_no_window_is_promised_and_it_survives_json() -> None:
     found = preflight(Gates(), 5, 0)
     assert "never: no labels" in found.text
     assert found == msgspec.json.decode(msgspec.json.encode(found), type=Preflight)
+
+
+@pytest.mark.parametrize(
+    ("shadow_rate", "usual", "told"),
+    [
+        (0.2, Usual(10, 100, wanted=10), 10),  # every labelled request is shadowed too
+        (0.2, Usual(50, 100, wanted=50), 20),
+        (0.2, Usual(20, 100, wanted=40), 10),  # half of the labels never come
+        (0.2, Usual(7, 0), 7),
+        (0.0, Usual(50, 100, wanted=50), 50),  # without pairs all labels are compared
+    ],
+)
+def test_labels_make_pairs_where_the_request_is_shadowed_too(
+    shadow_rate: float, usual: Usual, told: float
+) -> None:
+    assert told == pytest.approx(told_by(Gates(shadow_rate=shadow_rate), usual))
+
+
+def test_a_plant_without_labels_is_told_when_agreement_will_be_known() -> None:
+    gates = Gates(accuracy=AccuracyGate(source="agreement", min_agreement=0.9))
+    answers = told_by(gates, Usual(0, 30))
+    assert answers == pytest.approx(6)
+    found = preflight(gates, 5, answers)
+    assert "6.0 shadowed answers a node and window; accuracy by agreement" in found.text
+    assert "| in agreement on 95 %, at least 90 % asked | " in found.text
+    assert "| in agreement on 80 % | " in found.text
+    assert "never: no shadowed answers" in preflight(gates, 5, 0).text
+    ((_, to_fail),) = found.to_fail
+    passing, failing = 30 * found.to_pass, 30 * to_fail
+    fine = log_bet_on_share_below(passing, 0.05 * passing, 0.1, 1.2)
+    worse = log_bet_on_share_above(failing, 0.2 * failing, 0.1, 1.2)
+    assert fine == pytest.approx(-math.log(gates.alpha_pass), rel=0.4)
+    assert worse == pytest.approx(-math.log(gates.alpha_fail / 2), rel=0.4)
+    few = Gates(accuracy=AccuracyGate(source="agreement", min_agreement=0.99))
+    assert any("may not show 99 % agreement" in one for one in preflight(few, 1, 5).warnings)

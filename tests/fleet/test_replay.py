@@ -10,7 +10,8 @@ import pytest
 from edgefleet.errors import Refused
 from edgefleet.fleet.balance import balance_of, balance_text
 from edgefleet.fleet.book import Usual, usual_of
-from edgefleet.fleet.preflight import preflight, refuse_impossible
+from edgefleet.fleet.impossible import refuse_impossible
+from edgefleet.fleet.preflight import preflight
 from edgefleet.fleet.replay import Detectable, replay_text, replayed
 from edgefleet.fleet.verdict import Design, Outcome
 from edgefleet.spec import AccuracyGate, Gates
@@ -92,6 +93,30 @@ def drawn(nodes: int, canary: int) -> Design:
             (40, 1),
             Usual(2, 10),
             "cannot show a margin of 0.5 pt in 30 windows: even without any disagreement it needs",
+        ),
+        (
+            Gates(max_windows=30, shadow_rate=0.05),
+            (40, 1),
+            Usual(4, 20, wanted=4),
+            "with 1 labels of shadowed requests a window give 30 in 30 windows, below min_labels",
+        ),
+        (
+            Gates(accuracy=AccuracyGate(source="agreement"), max_windows=30),
+            (40, 1),
+            Usual(0, 8),
+            "with 1.6 shadowed answers a window give 48 in 30 windows, below min_labels 50",
+        ),
+        (
+            Gates(accuracy=AccuracyGate(source="agreement", min_agreement=0.999)),
+            (40, 5),
+            Usual(0, 50),
+            "99.9 % of the answers agree in 60 windows: even if all do it needs about 3330",
+        ),
+        (
+            Gates(accuracy=AccuracyGate(source="none"), max_windows=30),
+            (40, 5),
+            Usual(0, 3),
+            "with 3 requests a window give 450 in 30 windows, below min_requests 500",
         ),
         (Gates(), (6, 1), Usual(9, 100), "of all draws of 1 canary node from 6 nodes"),
     ],

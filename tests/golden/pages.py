@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 
 import msgspec
 import typer
-from pydantic import BaseModel, SecretStr
+from pydantic import AfterValidator, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 MARK: Final = "<!-- What follows is made from the code: `make golden` writes it. -->"
@@ -190,6 +190,8 @@ def _values(hint: Any) -> str:
 def _bounded(base: str, notes: Iterable[object]) -> str:
     found: dict[str, object] = {}
     for note in notes:
+        if isinstance(note, AfterValidator):
+            continue  # what it refuses, the field's own words say
         assert isinstance(note, FieldInfo)
         for bound in note.metadata:
             found |= {key: getattr(bound, key) for key in _LIMITS if hasattr(bound, key)}

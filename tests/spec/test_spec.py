@@ -51,6 +51,22 @@ CASES = {
         LEAST + "gates: {min_windows: 20, max_windows: 10}",
         ("gates: max_windows 10 is below min_windows 20",),
     ),
+    "agreement of answers that nobody gives": (
+        LEAST + "gates: {accuracy: {source: agreement}, shadow_rate: 0}",
+        ("gates: accuracy.source: agreement needs answers of both models, and shadow_rate: 0",),
+    ),
+    "all answers in agreement": (
+        LEAST + "gates: {accuracy: {source: agreement, min_agreement: 1}}",
+        ("gates.accuracy.min_agreement: ", "0.99 takes some hundreds", "(got 1)"),
+    ),
+    "no answer wrong": (
+        LEAST + "gates: {floors: {accuracy: 1.0}}",
+        ("gates.floors.accuracy: no number of answers can show all",),
+    ),
+    "no request failed": (
+        LEAST + "gates: {floors: {error_rate: 0}}",
+        ("gates.floors.error_rate: no number of answers can show none", "0.01 takes some hundreds"),
+    ),
     "asking about what goes back by itself": (
         LEAST + "approval: {before_fleet: on_inconclusive}\ngates: {when_unsure: revert}",
         ("approval.before_fleet: on_inconclusive asks", "gates.when_unsure: revert"),
