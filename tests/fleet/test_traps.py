@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from edgefleet.edge.contract import Evidence
-from edgefleet.fleet.paths import EARLY, EVENLY, spent
+from edgefleet.fleet.bets import paired_bet
+from edgefleet.fleet.contrast import contrasts_of
+from edgefleet.fleet.gate import draws_for
+from edgefleet.fleet.paths import EARLY, EVENLY, share_as_extreme, spent
 from edgefleet.fleet.scores import accuracy_score, errors_score
 from edgefleet.fleet.sheets import sheet_of
+from edgefleet.fleet.stats import STAKES, mean_of_bets
 from edgefleet.fleet.verdict import Outcome, open_gate
 from tests.fleet.simulated import FIRST, World, design, evidence, gates, look, soak
 
@@ -139,3 +143,36 @@ def test_a_fault_that_comes_late_is_diluted_and_still_no_pass_follows_it(seed: i
     late = replace(UNPAIRED, seed=seed)
     run = soak(late, RULES, seen=worse(late, labelled(late, 5), since=FIRST + 8, share=0.3))
     assert run.outcome is not Outcome.PASS
+
+
+def test_bets_on_each_sample_win_more_than_bets_on_the_means_of_windows() -> None:
+    """Trap 1: a mean of a window in [-1, 1] caps what its many samples may win together."""
+    margin = RULES.accuracy.margin_pt / 100
+    for seed in range(3):
+        world = World(nodes=12, canary=10, paired=20, pre=0, windows=25, requests=1, seed=seed)
+        plan = design(world)
+        sheet = sheet_of(plan, evidence(world, plan), FIRST + 24)
+        canary = sheet.after.of(sheet.canary)
+        pairs, gains, losses = (canary.counts[name] for name in ("paired", "gains", "losses"))
+        means = (gains - losses)[pairs > 0] / pairs[pairs > 0]
+        won = np.log1p(STAKES[:, np.newaxis] * (means + margin) / (1 + margin)).sum(1)
+        assert paired_bet(canary, gates()).log_fine > 2 * mean_of_bets(*won)
+
+
+def test_draws_find_what_ten_nodes_alone_cannot_tell_from_their_own_scatter() -> None:
+    """Trap 13: the many controls tell how nodes scatter; a t test has the ten of the canary."""
+    by_draws = by_t = 0
+    for seed in range(6):
+        world = World(nodes=80, canary=10, paired=5, drop=0.05, windows=15, requests=1, seed=seed)
+        plan = design(world)
+        sheet = sheet_of(plan, evidence(world, plan), FIRST + 14)
+        score = accuracy_score(sheet, RULES)
+        (found,) = contrasts_of([score], draws_for(plan))
+        by_draws += share_as_extreme(found.worse, float(found.worse[0])) <= 0.005
+        mine, others = (
+            score.values[rows][score.weights[rows] > 0] for rows in (sheet.canary, sheet.control)
+        )
+        error = np.sqrt(mine.var(ddof=1) / len(mine))
+        by_t += (others.mean() - mine.mean()) / error >= 3.25  # of nine degrees, one-sided 0.5 %
+    assert by_draws >= 5
+    assert by_draws > by_t
