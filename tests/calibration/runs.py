@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import Pool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -92,7 +92,8 @@ def forget_others(of: Iterable[tuple[Cell, str]], folder: Path) -> int:
 def _made(cell: Cell, judge: str, seeds: range) -> Iterator[list[Ended]]:
     batches = [(cell, judge, seeds[at : at + BATCH]) for at in range(0, len(seeds), BATCH)]
     begun, done = time.monotonic(), 0
-    with Pool(os.cpu_count()) as pool:
+    # Spawned: whoever calls may have threads, which a fork would not survive.
+    with get_context("spawn").Pool(os.cpu_count()) as pool:
         for ended in pool.imap(_batch, batches):
             done += len(ended)
             yield ended
