@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal
+from uuid import UUID
 
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
+from prefect.runtime import flow_run
 
 from edgefleet.fleet.approval import ApprovalRequest, Decision, request_for
 from edgefleet.fleet.plan import Plan, outdated
@@ -23,6 +25,7 @@ from edgefleet.wiring import world
 from flows.soak import Look
 from tasks.records import Drive, approved_plan, latest, needed
 from tasks.sites import take_patient_inventory
+from tasks.starts import close_forms
 
 
 class ApprovalForm(RunInput):
@@ -46,7 +49,7 @@ def await_approval(drive: Drive) -> None:
         if drive.spec.approval.before_rollout == "auto":
             said, now = "approval.before_rollout is auto", world().clock.now()
             return Decision("approve", "the spec", said, asked.plan_hash, now)
-        return _asked(asked, f"approval-{number}", _form(drive, number, asked))
+        return _asked(drive, asked, f"approval-{number}", _form(drive, number, asked))
 
     decision = _decided(drive, "decision", number, ask)
     if decision.decision == "reject":
@@ -67,7 +70,7 @@ def await_confirmation(drive: Drive) -> None:
         drive.keep("confirmation", 0, asked)
 
     def ask() -> Decision:
-        return _asked(asked, "confirmation", _verdict_form(drive, made, asked))
+        return _asked(drive, asked, "confirmation", _verdict_form(drive, made, asked))
 
     decision = _decided(drive, "confirmed", 0, ask)
     signal = Signal.DONE if decision.decision == "approve" else Signal.REJECTED
@@ -81,12 +84,13 @@ def _decided(drive: Drive, kind: str, number: int, ask: Callable[[], Decision]) 
     return decision
 
 
-def _asked(asked: ApprovalRequest, key: str, form_text: str) -> Decision:
+def _asked(drive: Drive, asked: ApprovalRequest, key: str, form_text: str) -> Decision:
     """Suspend the run until somebody answers; past the deadline the answer is a no."""
     now = world().clock.now()
     if now >= asked.deadline:
         late = f"no answer by {asked.deadline}"
         return Decision("reject", "the deadline", late, asked.plan_hash, now)
+    close_forms(drive.release_id, UUID(flow_run.get_id()))
     form = suspend_flow_run(
         wait_for_input=ApprovalForm.with_initial_data(description=form_text),
         key=key,

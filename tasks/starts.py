@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -30,16 +30,20 @@ def start_release(release_id: str, after: str = "") -> FlowRun:
     key = f"{release_id}-{after or uuid4().hex[:8]}"
     # Named already now: a run takes its flow's name with its first line only.
     run = start(RELEASE, {"release_id": release_id}, key, release_id)
-    _close_forms(release_id, run)
+    close_forms(release_id, run.id)
     return run
 
 
-def _close_forms(release_id: str, successor: FlowRun) -> None:
-    """End the release's runs that wait for an answer: whoever came late finds no form any more."""
-    replaced: State[None] = Completed(name="Replaced", message=f"run {successor.id} took its place")
+def close_forms(release_id: str, successor: UUID) -> None:
+    """End the release's other runs that wait for an answer: who comes late finds no form any more.
+
+    Called where a driver is started, and where one asks: a run that was taken for dead may have
+    asked in between.
+    """
+    replaced: State[None] = Completed(name="Replaced", message=f"run {successor} took its place")
     with get_client(sync_client=True) as client:
         for run in _suspended(client, release_id):
-            if run.id != successor.id:
+            if run.id != successor:
                 client.set_flow_run_state(run.id, replaced, force=True)
 
 

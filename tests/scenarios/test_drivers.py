@@ -15,7 +15,7 @@ from edgefleet.fleet.release import Phase
 from flows.release import release
 from tasks import drivers
 from tasks.drivers import start_missing
-from tasks.starts import suspended_run
+from tasks.starts import close_forms, start_release, suspended_run
 from tests.scenarios.conftest import Build
 from tests.scenarios.stories import ended
 
@@ -115,6 +115,21 @@ def test_a_run_is_suspended_once_its_form_is_there(build: Build, client: SyncPre
     client.create_flow_run_input(run.id, form["schema"], "{}")
     assert suspended_run(name) == run
     assert [run.state for run in drivers._runs([name])[name]] == [RunState.SUSPENDED]
+    assert start_missing() == ()
+
+
+def test_a_run_that_was_taken_for_dead_and_asks_after_all_asks_alone(
+    build: Build, client: SyncPrefectClient
+) -> None:
+    name = build().submit(2)
+    start_missing()
+    [late] = known(client, name)
+    successor = start_release(name, "it was taken for dead")
+    client.set_flow_run_state(successor.id, Suspended(timeout_seconds=60), force=True)
+    close_forms(name, late.id)  # as it does before it asks
+    ended_by_it = client.read_flow_run(successor.id).state
+    assert ended_by_it is not None
+    assert (ended_by_it.name, str(late.id) in str(ended_by_it.message)) == ("Replaced", True)
     assert start_missing() == ()
 
 
