@@ -222,6 +222,8 @@ def test_a_node_that_is_off_is_missed_and_does_later_what_it_was_told_meanwhile(
     assert stage.view(view.node).serving is None
     stage.order([stage.view(view.node)], second, 2)
     assert stage.view(view.node).ordered == second
+    # kwok may overlook a pod that comes in the moment in which its node does.
+    wait_for(lambda: len(stage.fleet.pods(view.node)) == 2, "a pod that waits for its node", 30)
     stage.fleet.switch_on(view.node)
     wait_for(lambda: stage.view(view.node).online, "the node is back", 10)
     stage.wait_serving([view.node], second)

@@ -160,7 +160,7 @@ class HollowFleet:
         """Let the pods of a node that have not begun wait, and say why."""
         admin = self._admin(node)
         path = f"/api/v1/namespaces/{NAMESPACE}/pods"
-        for pod in admin.ask("GET", f"{path}?fieldSelector=spec.nodeName={node}")["items"]:
+        for pod in self.pods(node):
             if pod["status"]["phase"] != "Pending":
                 continue
             waiting = {"waiting": {"reason": reason, "message": message}}
@@ -172,6 +172,12 @@ class HollowFleet:
             admin.patch(
                 f"{path}/{pod['metadata']['name']}/status", {"status": {"containerStatuses": told}}
             )
+
+    def pods(self, node: str) -> list[dict[str, Any]]:
+        """Return the pods of a node, as its API server knows them."""
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods?fieldSelector=spec.nodeName={node}"
+        found: list[dict[str, Any]] = self._admin(node).ask("GET", path)["items"]
+        return found
 
     def running(self) -> dict[str, list[Program]]:
         """Return all processes by kind."""
