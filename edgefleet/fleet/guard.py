@@ -23,7 +23,7 @@ from edgefleet.fleet.inventory import Inventory
 from edgefleet.fleet.places import FLEET, factory_key, node_of, places_of
 from edgefleet.fleet.stats import Floats
 from edgefleet.fleet.streams import Counts, Kept, Streams, metrics_of, streams_of
-from edgefleet.fleet.tally import BURST_CAP
+from edgefleet.fleet.tally import capped
 from edgefleet.spec import Spec
 
 Records = Mapping[str, Sequence[Evidence]]
@@ -166,7 +166,7 @@ class Run:
         c = found.counts
         tables = (
             *(c["labelled"], c["labelled"] - c["correct"], found.requests),
-            np.minimum(found.errors, np.ceil(BURST_CAP * found.requests)),
+            capped(found.errors, found.requests),
             *(c["paired"], c["gains"], c["losses"]),
             *(c["shadowed"], c["shadow_gains"], c["shadow_losses"]),
             *(np.maximum(c["disagreed"] - c["disagreed_labelled"], 0), c["disagreed"]),

@@ -61,8 +61,8 @@ def preflight(
     balance: tuple[Balance, ...] = (),
 ) -> Preflight:
     """Return what `nodes` canary nodes can show; of each, `labels_per_window` tell of accuracy."""
-    to_pass, to_fail = _expected(gates, nodes * labels_per_window)
     labels = nodes * labels_per_window
+    to_pass, to_fail = _expected(gates, labels)
     warnings = []
     if nodes < _FEW_NODES:
         warnings.append(

@@ -59,11 +59,8 @@ class Tally:
     @cached_property
     def capped_errors(self) -> Floats:
         """Errors over all windows, bursts capped, shape (nodes,)."""
-        most: Floats = BURST_CAP * self.requests
-        np.ceil(most, out=most)  # in place: new arrays of this size cost more than the sums
-        np.minimum(self.errors, most, out=most)
-        capped: Floats = most.sum(1)
-        return capped
+        of_nodes: Floats = capped(self.errors, self.requests).sum(1)
+        return of_nodes
 
     @cached_property
     def cumulated(self) -> Floats:
@@ -98,6 +95,13 @@ class _Counts(Mapping[str, Floats]):
 
     def __len__(self) -> int:
         return len(self._tables)
+
+
+def capped(errors: Floats, requests: Floats) -> Floats:
+    """Return how many errors of each node and window count, bursts capped."""
+    most: Floats = BURST_CAP * requests
+    np.ceil(most, out=most)  # in place: new arrays of this size cost more than the sums
+    return np.minimum(errors, most, out=most)
 
 
 def log_quantiles(cumulated: Floats, q: float) -> Floats:

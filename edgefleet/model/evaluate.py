@@ -195,3 +195,8 @@ def race(
     ratios = [a / b for a, b in zip(times_a, times_b, strict=True)]
     ratio, low, high = median_interval(ratios)
     return Race(ratio, low, high, median(times_a) / 1e6, median(times_b) / 1e6, rounds)
+
+
+def percent(share: float) -> str:
+    """Return a share as people read it."""
+    return f"{100 * share:.1f} %"

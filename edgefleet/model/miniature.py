@@ -9,8 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgefleet.edge.contract import Card, TensorSpec
+from edgefleet.model.evaluate import Samples
 from edgefleet.model.export import Dense, Params, to_onnx
 from edgefleet.model.submission import DataSets, write
 
@@ -26,12 +28,20 @@ def write_miniature(folder: Path, model: str, seed: int) -> None:
     inputs = np.clip(rng.normal(0, 1, (_SAMPLES, 4)), -8, 8).astype(np.float32)
     labels = (inputs @ towards > 0).astype(np.int64)
     weight = np.stack([-towards, towards], axis=1) * np.float32(2 + seed / 100)
+    layer = Dense(weight.astype(np.float32), np.zeros(2, np.float32))
+    write_layer(folder, model, inputs, labels, layer)
+
+
+def write_layer(
+    folder: Path, model: str, inputs: Samples, labels: NDArray[np.int64], layer: Dense
+) -> None:
+    """Write the submission folder of one full layer; `inputs` have shape (n, 4), `labels` (n,)."""
     params = Params(
         scale=1.0,
         mean=np.zeros(4, np.float32),
         deviation=np.ones(4, np.float32),
         convs=(),
-        dense=(Dense(weight.astype(np.float32), np.zeros(2, np.float32)),),
+        dense=(layer,),
     )
     card = Card(
         model=model,

@@ -21,14 +21,15 @@ from edgefleet.model.evaluate import (
     Flags,
     Race,
     open_session,
+    percent,
     predict,
     right,
 )
 from edgefleet.model.package import build_package
 from edgefleet.model.quantize import quantize, this_cpu_has_vnni
 from edgefleet.model.search import Cut, Precision, Suspect, Try
-from edgefleet.model.submission import DataSets, check, load_sets
-from edgefleet.model.yardstick import Comparison, compare, read_card
+from edgefleet.model.submission import DataSets, check_sets
+from edgefleet.model.yardstick import Comparison, compare
 from edgefleet.spec import Spec
 
 
@@ -82,10 +83,8 @@ def qualify(
         Refused: the submission is not whole, too inaccurate, worse than the best champion, or
             INT8 was demanded and cannot be had.
     """
-    check(folder)
-    sets = load_sets(folder)
-    model = folder / MODEL_FILE
-    card = read_card(folder)
+    submission, sets = check_sets(folder)
+    model, card = folder / MODEL_FILE, submission.card
     if version is not None:
         card = msgspec.structs.replace(card, version=version)
     vnni = this_cpu_has_vnni()
@@ -164,7 +163,7 @@ def describe(qualification: Qualification) -> str:
     lines = [
         f"| {q.model} {q.version} | FP32 | ships: {q.precision} |",
         "|---|---|---|",
-        f"| accuracy (n={q.drop.n}) | {_percent(q.accuracy_fp32)} | {_percent(q.accuracy)} |",
+        f"| accuracy (n={q.drop.n}) | {percent(q.accuracy_fp32)} | {percent(q.accuracy)} |",
         f"| drop | | {q.drop} |",
         f"| model file | {_size(q.size_fp32_bytes)} | {_size(q.size_bytes)} |",
     ]
@@ -176,7 +175,7 @@ def describe(qualification: Qualification) -> str:
         lines.append("| best champion | | none yet |")
     else:
         lines.append(
-            f"| drop against best champion {q.against.champion} ({_percent(q.against.accuracy)} "
+            f"| drop against best champion {q.against.champion} ({percent(q.against.accuracy)} "
             f"on the same samples) | | {q.against.drop} |"
         )
     lines.append(f"| left in float | | {_float_part(q)} |")
@@ -203,14 +202,10 @@ def _accurate(card: Card, what: str, flags: Flags, spec: Spec) -> None:
     least = spec.validation.min_accuracy
     if flags.mean() < least:
         problem = (
-            f"version {card.version} as {what} has accuracy {_percent(float(flags.mean()))} "
-            f"(n={len(flags)}) on its validation set, the least is {_percent(least)}"
+            f"version {card.version} as {what} has accuracy {percent(float(flags.mean()))} "
+            f"(n={len(flags)}) on its validation set, the least is {percent(least)}"
         )
         raise Refused(card.model, problem, "Train it better, or lower validation.min_accuracy")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _size(size: int) -> str:

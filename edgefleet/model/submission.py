@@ -125,7 +125,12 @@ def gather_submission(model: Path, data: Path, folder: Path) -> None:
 
 
 def check(folder: Path) -> Submission:
-    """Return what a folder holds.
+    """Return what a folder holds; refused as by `check_sets`."""
+    return check_sets(folder)[0]
+
+
+def check_sets(folder: Path) -> tuple[Submission, DataSets]:
+    """Return what a folder holds, and its sets, which the check has read.
 
     Raises:
         Refused: something is missing or does not fit the card; subject, numbers, remedy.
@@ -157,7 +162,7 @@ def check(folder: Path) -> Submission:
     _check_golden(sets.golden)
     check_model(folder / MODEL_FILE, card, sets.validation)
     sizes = (len(sets.calibration), len(sets.validation), len(sets.golden))
-    return Submission(folder, card, *sizes)
+    return Submission(folder, card, *sizes), sets
 
 
 def checked_metrics(folder: Path) -> dict[str, float]:
@@ -166,9 +171,9 @@ def checked_metrics(folder: Path) -> dict[str, float]:
     Raises:
         Refused: as `check`.
     """
-    card, sets = check(folder).card, load_sets(folder)
+    found, sets = check_sets(folder)
     answers = predict(open_session(folder / MODEL_FILE), sets.validation)
-    return {card.metric: float(right(answers, sets.validation_labels).mean())}
+    return {found.card.metric: float(right(answers, sets.validation_labels).mean())}
 
 
 def _card(folder: Path) -> Card:

@@ -17,7 +17,15 @@ import numpy as np
 
 from edgefleet.edge.contract import CARD_FILE, MODEL_FILE, Card
 from edgefleet.errors import Refused
-from edgefleet.model.evaluate import Drop, Flags, Samples, open_session, paired_drop, predict
+from edgefleet.model.evaluate import (
+    Drop,
+    Flags,
+    Samples,
+    open_session,
+    paired_drop,
+    percent,
+    predict,
+)
 from edgefleet.model.submission import DataSets
 
 MOST: Final = 10
@@ -71,8 +79,8 @@ def compare(
     drop = paired_drop(best.right, now_right)
     if drop.points > limit_pt:
         problem = (
-            f"version {card.version} has accuracy {_percent(float(now_right.mean()))} against "
-            f"{_percent(best.accuracy)} of the best champion {best.name} on the same samples: "
+            f"version {card.version} has accuracy {percent(float(now_right.mean()))} against "
+            f"{percent(best.accuracy)} of the best champion {best.name} on the same samples: "
             f"worse by {drop}, limit {limit_pt:g} pt"
         )
         raise Refused(
@@ -81,20 +89,8 @@ def compare(
     return Comparison(best.name, best.accuracy, drop, tuple(left_out))
 
 
-def read_card(folder: Path) -> Card:
-    """Return the card in a folder.
-
-    Raises:
-        Refused: there is none, or it cannot be read.
-    """
-    try:
-        return msgspec.json.decode((folder / CARD_FILE).read_bytes(), type=Card)
-    except (OSError, msgspec.DecodeError) as error:
-        raise Refused(str(folder / CARD_FILE), f"is no card: {error}", "Correct it") from error
-
-
 def _todays(card: Card, package: Path, sets: DataSets) -> _Scored:
-    theirs = read_card(package)
+    theirs = _card(package)
     if differs := _other_input(card, theirs):
         problem = (
             f"{differs}: they cannot be compared, and today's clients would send the wrong one"
@@ -104,7 +100,7 @@ def _todays(card: Card, package: Path, sets: DataSets) -> _Scored:
 
 
 def _earlier(card: Card, package: Path, sets: DataSets) -> _Scored:
-    theirs = read_card(package)
+    theirs = _card(package)
     differs = _other_input(card, theirs)
     if not differs and not set(card.labels) & set(theirs.labels):
         differs = f"none of its labels {theirs.labels} is one of {card.labels}"
@@ -139,5 +135,9 @@ def _name(card: Card) -> str:
     return f"{card.model} {card.version}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _card(package: Path) -> Card:
+    file = package / CARD_FILE
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Card)
+    except (OSError, msgspec.DecodeError) as error:
+        raise Refused(str(file), f"is no card: {error}", "Correct it") from error

@@ -16,7 +16,7 @@ from edgefleet.fleet.alarms import Cause
 from edgefleet.fleet.guard import GuardState, Run, acknowledged
 from edgefleet.fleet.places import FLEET, factory_of, node_of
 from edgefleet.fleet.streams import Counts
-from edgefleet.fleet.tally import BURST_CAP, Floats
+from edgefleet.fleet.tally import Floats, capped
 from edgefleet.spec import Guard, Spec
 from tests.calibration.plant import Effect, Fleet, Plant, drift, fleet_of, noise
 from tests.calibration.traffic import Traffic
@@ -96,7 +96,7 @@ class _Field:
             known = (gains, losses) if plant.labels_first else pairs
             tables = (
                 *(plant.repeated * n, plant.repeated * wrong, requests),
-                np.minimum(self.traffic.errors[:, window], np.ceil(BURST_CAP * requests)),
+                capped(self.traffic.errors[:, window], requests),
                 *(pairs[0] + pairs[1] + alike, *pairs),
                 *(shadowed, *known, gains + losses - known[0] - known[1], gains + losses),
             )

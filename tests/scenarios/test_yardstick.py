@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from edgefleet.adapters.memory.images import MemoryImages
-from edgefleet.edge.contract import Card, TensorSpec
 from edgefleet.fleet.release import Admission, Phase
-from edgefleet.model.export import Dense, Params, to_onnx
-from edgefleet.model.submission import DataSets, write
+from edgefleet.model.export import Dense
+from edgefleet.model.miniature import write_layer
 from edgefleet.rehearsal import Stage
 from edgefleet.written import written as in_yaml
 from flows.release import release
@@ -22,8 +21,6 @@ from tests.scenarios.stories import ended, package
 
 SAMPLES = 400
 TOWARDS = np.array([1.0, -1.0, 0.5, 0.25], np.float32)
-GIVEN = TensorSpec(name="sensors", dtype="float32", shape=(4,), low=-8.0, high=8.0)
-ANSWER = TensorSpec(name="probabilities", dtype="float32", shape=(2,), low=0.0, high=1.0)
 FIRST = "defect-detection-1"
 """Right about every sample of every set here."""
 
@@ -34,30 +31,11 @@ def write_leaning(folder: Path, model: str, wrong: int) -> None:
     scores = inputs @ TOWARDS
     high = np.sort(scores[scores > 0])
     edge = (high[wrong - 1] + high[wrong]) / 2 if wrong else 0.0
-    params = Params(
-        scale=1.0,
-        mean=np.zeros(4, np.float32),
-        deviation=np.ones(4, np.float32),
-        convs=(),
-        dense=(
-            Dense(
-                (np.stack([-TOWARDS, TOWARDS], axis=1) * 20).astype(np.float32),
-                np.array([20 * edge, -20 * edge], np.float32),
-            ),
-        ),
+    layer = Dense(
+        (np.stack([-TOWARDS, TOWARDS], axis=1) * 20).astype(np.float32),
+        np.array([20 * edge, -20 * edge], np.float32),
     )
-    card = Card(
-        model=model,
-        version="",
-        task="classification",
-        metric="accuracy",
-        labels=("low", "high"),
-        input=GIVEN,
-        output=ANSWER,
-        preprocessing="none",
-    )
-    sets = DataSets(inputs[:64], inputs, (scores > 0).astype(np.int64), inputs[:16])
-    write(folder, to_onnx(params, GIVEN, ANSWER), card, sets)
+    write_layer(folder, model, inputs, (scores > 0).astype(np.int64), layer)
 
 
 def submitted(made: Stage, wrong: int) -> str:
