@@ -112,7 +112,7 @@ def decide(
     if release.abort_asked:
         return Driven(release.release_id, "start", f"to abort it: {release.abort_asked}")
     if newest and newest.state is RunState.CANCELLED:
-        return Driven(release.release_id, "abort", "its flow run was cancelled")
+        return Driven(release.release_id, "abort", "cancelled in Prefect")
     if release.phase is Phase.HELD:
         return Driven(release.release_id, "leave", "held: a person decides")
     if newest is None:

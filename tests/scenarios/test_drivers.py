@@ -97,7 +97,7 @@ def test_a_cancelled_release_is_aborted_and_not_resumed(
     start_missing()
     end(client, driven, Cancelled())
     assert start_missing() == (driven,)
-    assert made.world.ledger.release(driven).abort_asked == "its flow run was cancelled"
+    assert made.world.ledger.release(driven).abort_asked == "cancelled in Prefect"
     release(driven)
     assert ended(made, driven) is Phase.ABORTED
 
