@@ -43,6 +43,7 @@ WORSE: Final = {
     "errors 0.1 -> 1 %": Effect(errors=0.009),
     "silent half of the time": Effect(silent=0.5),
 }
+ALONE: Final = ", accuracy alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Cell:
     plant: Plant
     effect: Effect
     margin_pt: float = 2.0
+    alone: bool = False
+    """Accuracy is judged beside nothing but silence, at half the budget, as one test alone."""
 
     @property
     def gates(self) -> Gates:
@@ -63,13 +66,14 @@ class Cell:
             {
                 "accuracy": {"source": source, "margin_pt": self.margin_pt},
                 "shadow_rate": 0.2 if self.plant.source == "pairs" else 0.0,
+                **({"alpha_fail": 0.005, "min_requests": 10**9} if self.alone else {}),
             }
         )
 
 
 def cells() -> tuple[Cell, ...]:
     """Return everything that is simulated."""
-    return (*_equal(), *_power(), *_margins())
+    return (*_equal(), *_power(), *_alone(), *_margins())
 
 
 def _equal() -> list[Cell]:
@@ -130,6 +134,18 @@ def _power() -> list[Cell]:
         )
     )
     return found
+
+
+def _alone() -> list[Cell]:
+    return [
+        replace(cell, name=f"{cell.name}{ALONE}", alone=True)
+        for canary, labels, drop, margin_pt in (
+            *((10, 5, 0.05, 2), (5, 5, 0.05, 2), (2, 5, 0.05, 2), (10, 1, 0.05, 2)),
+            *((10, 20, 0.05, 2), (10, 5, 0.10, 2), (5, 5, 0.10, 2), (2, 5, 0.10, 2)),
+            *((10, 5, 0.02, 1), (10, 20, 0.02, 1)),
+        )
+        for cell in [_drop(Plant(canary=canary, labels=labels, source="labels"), drop, margin_pt)]
+    ]
 
 
 def _drop(plant: Plant, drop: float, margin_pt: float) -> Cell:

@@ -15,7 +15,8 @@ from typing import Final
 from edgefleet.machine import cpu
 from tests.calibration import vigil_page
 from tests.calibration.cells import Cell, cells
-from tests.calibration.page import PAGE, draw, page
+from tests.calibration.page import PAGE, page
+from tests.calibration.pictures import draw
 from tests.calibration.runs import JUDGES, Ended, forget_others, runs_of
 
 COUNTS: Final = {"equal": 2000, "margin": 2000, "power": 300}
@@ -39,7 +40,7 @@ def asked() -> argparse.Namespace:
 
 def count_of(cell: Cell, judge: str, options: argparse.Namespace) -> int:
     """Return how many runs a cell gets; none: a judge that has nothing to look at."""
-    if judge != "edgefleet" and cell.plant.source == "pairs":
+    if judge != "edgefleet" and (cell.alone or cell.plant.source == "pairs"):
         return 0
     usual = COUNTS[cell.kind] if judge == "edgefleet" else PEERS
     return options.runs or usual * (FULL if options.full else 1)

@@ -9,7 +9,8 @@ import pytest
 
 from edgefleet.fleet.finding import Outcome
 from tests.calibration.cells import Cell, cells
-from tests.calibration.page import PROMISED, Share, broken, draw, page
+from tests.calibration.page import PROMISED, Share, broken, page
+from tests.calibration.pictures import draw
 from tests.calibration.runs import JUDGES, Ended, ours
 
 CELLS = {cell.name: cell for cell in cells()}
