@@ -43,7 +43,7 @@ test-servers: .venv/.made ## long ones with real servers: triggers, PostgreSQL, 
 	$(PYTEST) -m "long and servers" $(ARGS)
 
 test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
-	$(PYTEST) -m kubernetes tests/kubernetes $(ARGS)
+	$(BESIDE) -m kubernetes tests/kubernetes $(ARGS)
 
 test-crash: .venv/.made ## a release for every point at which its driver can die (hours), or SHARE=0.1 of them
 	EDGEFLEET_CRASHES=docs/crashes.md EDGEFLEET_CRASHES_SHARE=$(SHARE) $(PYTEST) tests/scenarios/test_crashes.py $(ARGS)

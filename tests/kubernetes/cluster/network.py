@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.kubernetes.cluster.remains import Remains, run
 
 _NUMBERS = range(60, 110)
 
 
-def _unused() -> int:
-    taken = run("ip", "-4", "-oneline", "addr").stdout + run("ip", "route").stdout
-    return next(number for number in _NUMBERS if f"10.{number}." not in taken)
+@contextmanager
+def _unused() -> Iterator[int]:
+    """Yield the number of a range that nobody has, to be taken before another may look for one."""
+    with (Path(tempfile.gettempdir()) / "ef-networks.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        taken = run("ip", "-4", "-oneline", "addr").stdout + run("ip", "route").stdout
+        yield next(number for number in _NUMBERS if f"10.{number}." not in taken)
 
 
 @dataclass
@@ -51,16 +60,18 @@ class Network:
     """The bridge; its own address is where API server and registry listen."""
 
     remains: Remains
-    number: int = field(default_factory=_unused)
-    bridge: str = ""
+    number: int = field(init=False)
+    bridge: str = field(init=False)
+    address: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.bridge = f"ef{self.number}-{os.getpid() % 100000}"
-        self.address = f"10.{self.number}.0.1"
         self._counter = itertools.count(10)
-        self.remains.note("link", self.bridge)
-        run("ip", "link", "add", self.bridge, "type", "bridge")
-        run("ip", "addr", "add", f"{self.address}/24", "dev", self.bridge)
+        with _unused() as self.number:
+            self.bridge = f"ef{self.number}-{os.getpid() % 100000}"
+            self.address = f"10.{self.number}.0.1"
+            self.remains.note("link", self.bridge)
+            run("ip", "link", "add", self.bridge, "type", "bridge")
+            run("ip", "addr", "add", f"{self.address}/24", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "up")
 
     def cable(self) -> Cable:
