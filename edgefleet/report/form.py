@@ -35,7 +35,7 @@ def approval_form(
 ) -> str:
     """Return what is asked, what the lab found, who gets it when, and what will judge it.
 
-    `earlier`: the workload's ended releases, oldest first.
+    `earlier`: the workload's ended releases, newest first.
     """
     return "\n\n".join(
         (
@@ -87,7 +87,7 @@ def _paced(made: Plan, pace: Prepull) -> str:
 def _before(earlier: Sequence[Release]) -> str:
     rows = [
         f"| {release.version} | {release.phase} | {release.changed_at:%d %b %Y, %H:%M} |"
-        for release in reversed(earlier[-_EARLIER:])
+        for release in earlier[:_EARLIER]
     ]
     head = ["### Earlier releases", "", "| version | end | UTC |", "|---|---|---|"]
     return "\n".join([*head, *rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -50,11 +51,11 @@ EARLIER = [
         NOW - timedelta(days=10 - number),
         "test",
     )
-    for number, end in ((1, Phase.RELEASED), (2, Phase.ROLLED_BACK))
+    for number, end in ((2, Phase.ROLLED_BACK), (1, Phase.RELEASED))
 ]
 
 
-def form(factories: int = 6) -> str:
+def form(factories: int = 6, earlier: Sequence[Release] = EARLIER) -> str:
     spec = parse_spec(SPEC, "test")
     asked = Release(
         "defect-detection-3",
@@ -71,7 +72,7 @@ def form(factories: int = 6) -> str:
     made = make_plan(spec, asked, fleet(42, factories), Package(NEW, 231_111, Needs()), OLD, NOW)
     outlook = preflight(spec.gates, len(made.waves[0].changes), 4.0, REPLAYED, BALANCE)
     deadline = NOW + timedelta(days=3)
-    return approval_form(asked, qualified(), made, outlook, spec.prepull, EARLIER, deadline)
+    return approval_form(asked, qualified(), made, outlook, spec.prepull, earlier, deadline)
 
 
 def test_the_approval_form_is_kept_to_the_letter() -> None:
@@ -84,7 +85,7 @@ def test_the_approval_form_is_kept_to_the_letter() -> None:
 )
 def test_the_form_before_the_fleet_is_kept_to_the_letter(outcome: Outcome, file: str) -> None:
     spec = parse_spec(SPEC, "test")
-    asked = replace(EARLIER[1], phase=Phase.CONFIRMING)
+    asked = replace(EARLIER[0], phase=Phase.CONFIRMING)
     made = make_plan(spec, asked, fleet(42, 6), Package(NEW, 231_111, Needs()), OLD, NOW)
     found = replace(verdict(LOOKS - 1), outcome=outcome)
     text = confirmation_form(asked, made, found, NOW + timedelta(days=3))
@@ -95,3 +96,9 @@ def test_its_tables_fit_prefect_s_narrow_form_however_many_factories_there_are()
     rows = [line for line in form(factories=20).splitlines() if line.startswith("|")]
     cells = [re.sub(r"\s*\|\s*", "  ", row).strip() for row in rows if "--" not in row]
     assert [row for row in cells if len(row) > WIDEST] == []
+
+
+def test_of_many_earlier_releases_the_newest_are_shown() -> None:
+    many = [replace(EARLIER[1], version=str(number)) for number in range(20, 0, -1)]
+    shown = form(earlier=many).partition("### Earlier releases")[2]
+    assert re.findall(r"^\| (\d+) ", shown, re.MULTILINE) == ["20", "19", "18", "17", "16"]
