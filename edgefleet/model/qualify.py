@@ -29,7 +29,7 @@ from edgefleet.model.package import build_package
 from edgefleet.model.quantize import quantize, this_cpu_has_vnni
 from edgefleet.model.search import Cut, Precision, Suspect, Try
 from edgefleet.model.submission import DataSets, check_sets
-from edgefleet.model.yardstick import Comparison, compare
+from edgefleet.model.yardstick import Comparison, Timed, compare, timed
 from edgefleet.spec import Spec
 
 
@@ -62,6 +62,9 @@ class Qualification:
     """Folder of the finished package."""
     against: Comparison | None
     """With the best champion; None: there is none."""
+    beside: Timed | None = None
+    """Time of what ships against today's champion; None: there is none, or it was not looked at
+    when this was written."""
 
 
 def qualify(
@@ -105,6 +108,7 @@ def qualify(
     _accurate(card, outcome.precision, shipped_right, spec)
     limit_pt = spec.validation.max_loss_to_best_pt
     against = compare(card, champions, sets, shipped_right, limit_pt)
+    beside = timed(champions, made.model, sets.validation)
     package = build_package(
         workdir / "package",
         made.model,
@@ -135,6 +139,7 @@ def qualify(
         cut=outcome.cut,
         package=str(package),
         against=against,
+        beside=beside,
     )
 
 
@@ -158,7 +163,7 @@ def figures(qualification: Qualification) -> dict[str, str]:
 
 
 def describe(qualification: Qualification) -> str:
-    """Return the approval form's part on the model, in markdown."""
+    """Return what was found of a model, in markdown, for a terminal."""
     q = qualification
     lines = [
         f"| {q.model} {q.version} | FP32 | ships: {q.precision} |",
@@ -177,6 +182,12 @@ def describe(qualification: Qualification) -> str:
         lines.append(
             f"| drop against best champion {q.against.champion} ({percent(q.against.accuracy)} "
             f"on the same samples) | | {q.against.drop} |"
+        )
+    if q.beside is not None and q.beside.race is not None:
+        name, race = q.beside.champion, q.beside.race
+        lines.append(
+            f"| one image, against champion {name} ({race.a_ms:.2f} ms) | "
+            f"| {race.b_ms:.2f} ms: {race.in_words} |"
         )
     lines.append(f"| left in float | | {_float_part(q)} |")
     text = "\n".join(lines)

@@ -47,8 +47,6 @@ _CPUINFO: Final = Path("/proc/cpuinfo")
 _VNNI_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "avxvnni"})
 _CALIBRATION_STRIDE: Final = 32  # percentile calibration holds all activations of one stride
 _GUILT_SAMPLES: Final = 128
-_RACE_ROUNDS: Final = 200
-_RACE_SEED: Final = 20_050_324
 _PERCENTILE: Final = 99.9
 
 
@@ -150,7 +148,7 @@ class Workshop:
     def race(self, excluded: tuple[str, ...], method: Method) -> Race:
         """Time a model that was tried before (B) against FP32 (A), one thread each."""
         session = open_session(self.file(excluded, method))
-        return race(self._session, session, self._validation, _RACE_ROUNDS, _RACE_SEED)
+        return race(self._session, session, self._validation)
 
     def _ranges(self, method: Method) -> Path:
         cache = self._folder / f"ranges-{method}.json"

@@ -1,8 +1,9 @@
-"""The best champion ever, as the candidate's own validation set finds it.
+"""The champions beside a candidate, on its validation set: the best in accuracy, today's in time.
 
 Every model that was released is scored, not today's alone: a loss within the limit could otherwise
 be had again at each release, and after a way back the worse model would be the measure. `MOST`
-bounds the work; a loss may add up only over so many different models.
+bounds the work; a loss may add up only over so many different models. Time is told and decides
+nothing, so it is today's that is timed: the one that the candidate would replace.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from edgefleet.errors import Refused
 from edgefleet.model.evaluate import (
     Drop,
     Flags,
+    Race,
     Samples,
     open_session,
     paired_drop,
     percent,
     predict,
+    race,
 )
 from edgefleet.model.submission import DataSets
 
@@ -44,6 +47,18 @@ class Comparison:
     drop: Drop
     left_out: tuple[str, ...] = ()
     """Earlier champions that could not be compared, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What ships beside the champion of its day, one image at a time on one thread."""
+
+    champion: str
+    """Model and version."""
+    race: Race | None
+    """A is the champion, B what ships; None: the two could not be timed here."""
+    problem: str = ""
+    """Why they could not, in words; empty: they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,22 @@ def compare(
             card.model, problem, "Train it better, or raise validation.max_loss_to_best_pt"
         )
     return Comparison(best.name, best.accuracy, drop, tuple(left_out))
+
+
+def timed(champions: Sequence[Path], ships: Path, inputs: Samples) -> Timed | None:
+    """Time the model file that ships against today's champion, the first of the package folders.
+
+    None: there is none. Both take `inputs`, the candidate's validation samples, as `compare` has
+    made sure. One that cannot be timed is told, and stops nothing.
+    """
+    if not champions:
+        return None
+    name = _name(_card(champions[0]))
+    try:
+        theirs, ours = open_session(champions[0] / MODEL_FILE), open_session(ships)
+        return Timed(name, race(theirs, ours, inputs))
+    except Exception as error:  # noqa: BLE001 - the runtime's errors share no other base class
+        return Timed(name, None, str(error))
 
 
 def _todays(card: Card, package: Path, sets: DataSets) -> _Scored:

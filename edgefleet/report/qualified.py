@@ -36,6 +36,11 @@ def _measured(found: Qualification) -> Table:
         best = found.against
         name = f"best champion {best.champion}"
         rows.append((name, percent(best.accuracy), percent(found.accuracy), _drop(best.drop)))
+    if found.beside is not None and found.beside.race is not None:
+        race = found.beside.race
+        name = f"time per image, champion {found.beside.champion}"
+        words = f"{race.in_words}, {race.rounds} rounds"
+        rows.append((name, f"{race.a_ms:.3f} ms", f"{race.b_ms:.3f} ms", words))
     return Table(("", "before", "ships", "difference"), tuple(rows), (1, 2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from edgefleet.lab import Quantization, Validation
 from edgefleet.model.evaluate import Drop, Race
 from edgefleet.model.qualify import Qualification, describe, qualify
 from edgefleet.model.signature import KEY_FILE, TRUST_FOLDER
-from edgefleet.model.yardstick import Comparison
+from edgefleet.model.yardstick import Comparison, Timed, timed
 from edgefleet.spec import Spec
 from tests.model import textures
 
@@ -83,6 +84,31 @@ def test_a_second_version_is_compared_with_the_champion_on_its_own_samples(
     assert card.version == "9"
     assert again.against.accuracy == first.accuracy
     assert again.against.drop.n == first.drop.n
+    beside = again.beside
+    assert beside is not None
+    assert beside.race is not None
+    assert (beside.champion, beside.problem) == ("stripes 1", "")
+    assert beside.race.low <= beside.race.ratio <= beside.race.high
+
+
+def test_what_was_stored_before_champions_were_timed_is_still_read(first: Qualification) -> None:
+    stored = msgspec.to_builtins(first)
+    del stored["beside"]
+    assert msgspec.json.decode(msgspec.json.encode(stored), type=Qualification) == first
+
+
+def test_a_champion_that_cannot_be_timed_is_told_and_stops_nothing(
+    first: Qualification, tmp_path: Path
+) -> None:
+    package = Path(first.package)
+    shutil.copytree(package, tmp_path / "champion")
+    (tmp_path / "champion" / "model.onnx").write_bytes(b"cut short")
+    inputs = textures.validation().inputs
+    told = timed([tmp_path / "champion"], package / "model.onnx", inputs)
+    assert told is not None
+    assert (told.champion, told.race) == ("stripes 1", None)
+    assert "onnxruntime cannot load it" in told.problem
+    assert timed([], package / "model.onnx", inputs) is None
 
 
 def test_a_model_worse_than_the_champion_is_refused_with_both_numbers(
@@ -131,6 +157,8 @@ def test_the_best_of_all_champions_is_the_measure_and_is_named(
     again = qualify(noisy, lax, tmp_path / "b", key, both, time.monotonic, version="3")
     assert again.against is not None
     assert (again.against.champion, again.against.left_out) == ("stripes 1", ())
+    assert again.beside is not None
+    assert again.beside.champion == "stripes 2"  # the one that it would replace
     plain = spec(quantization={"precision": "fp32"})
     with pytest.raises(Refused, match=r"99\.\d % of the best champion stripes 1 on the same"):
         qualify(noisy, plain, tmp_path / "c", key, both, time.monotonic, version="3")
@@ -184,6 +212,7 @@ def test_the_form_shows_every_number_that_an_approver_needs() -> None:
             cut="seconds",
             package="unused",
             against=Comparison("stripes 6", 0.949, Drop(-0.2, 0.4, 1000, 6, 4)),
+            beside=Timed("stripes 5", Race(1.3, 1.21, 1.38, 0.39, 0.30, 200)),
         )
     )
     assert shown.splitlines() == [
@@ -196,6 +225,10 @@ def test_the_form_shows_every_number_that_an_approver_needs() -> None:
         (
             "| drop against best champion stripes 6 (94.9 % on the same samples) | "
             "| -0.20 pt (upper bound 0.40 pt, n=1000) |"
+        ),
+        (
+            "| one image, against champion stripes 5 (0.39 ms) | "
+            "| 0.30 ms: 1.30x as fast [1.21, 1.38] |"
         ),
         "| left in float | | conv2 |",
         "",

@@ -23,7 +23,7 @@ from edgefleet.fleet.stage import Fate, NodeReport, StageReport
 from edgefleet.model.evaluate import Drop, Race
 from edgefleet.model.qualify import Qualification
 from edgefleet.model.search import Suspect, Try
-from edgefleet.model.yardstick import Comparison
+from edgefleet.model.yardstick import Comparison, Timed
 from edgefleet.plant.record import Bucket, Cutover, PlantRecord, log_path, read
 from edgefleet.ports import Image, Layer
 from edgefleet.report.gather import gather
@@ -89,6 +89,7 @@ def qualified() -> Qualification:
         cut="no",
         package="package",
         against=Comparison("defect-classifier 2", 0.957, Drop(-0.2, 0.4, 2000, 9, 5)),
+        beside=Timed("defect-classifier 1", Race(1.3, 1.21, 1.38, 0.52, 0.4, 200)),
     )
 
 
