@@ -39,14 +39,11 @@ from edgefleet.adapters.ledger_schema import (
 )
 from edgefleet.errors import Conflict, Fenced
 from edgefleet.fleet.drivers import Lease
-from edgefleet.fleet.pacing import Bucket, take
+from edgefleet.fleet.pacing import BURST, Bucket, take
 from edgefleet.fleet.pins import Pin
 from edgefleet.fleet.release import Admission, Phase, Release, Signal, advance
 from edgefleet.ports import Entry
 from edgefleet.spec import On
-
-BURST = 1.0
-"""Starts that a bucket saves up: pulls are paced one by one, never in volleys."""
 
 
 class SqlLedger:

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.inventory import NodeView, PullState
+
+BURST: Final = 1.0
+"""Starts that a factory's bucket saves up: pulls are paced one by one, never in volleys."""
 
 
 @dataclass(frozen=True, slots=True)
