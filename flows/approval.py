@@ -6,9 +6,9 @@ record who clicked; the typed name is a record, not a proof.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from prefect.flow_runs import suspend_flow_run
@@ -16,16 +16,22 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 
 from edgefleet.fleet.approval import ApprovalRequest, Decision, request_for
+from edgefleet.fleet.forecast import forecast, speeds_of
 from edgefleet.fleet.plan import Plan, outdated
 from edgefleet.fleet.preflight import Preflight
-from edgefleet.fleet.release import Phase, Signal
+from edgefleet.fleet.release import Phase, Release, Signal
+from edgefleet.fleet.stage import StageReport
 from edgefleet.model.qualify import Qualification
 from edgefleet.report.form import approval_form, confirmation_form
 from edgefleet.wiring import world
 from flows.soak import Look
-from tasks.records import Drive, approved_plan, latest, needed
+from tasks.records import Drive, approved_plan, latest, needed, recall
 from tasks.sites import take_patient_inventory
 from tasks.starts import close_forms
+
+_BROUGHT: Final = frozenset({Phase.RELEASED, Phase.ROLLED_BACK})
+_LOOKED_BACK: Final = 10
+"""Releases, of those that were brought to nodes, in which a factory's speed is looked for."""
 
 
 class ApprovalForm(RunInput):
@@ -49,7 +55,7 @@ def await_approval(drive: Drive) -> None:
         if drive.spec.approval.before_rollout == "auto":
             said, now = "approval.before_rollout is auto", world().clock.now()
             return Decision("approve", "the spec", said, asked.plan_hash, now)
-        return _asked(drive, asked, f"approval-{number}", _form(drive, number, asked))
+        return _asked(drive, asked, f"approval-{number}", form_of(drive, number, asked))
 
     decision = _decided(drive, "decision", number, ask)
     if decision.decision == "reject":
@@ -100,18 +106,27 @@ def _asked(drive: Drive, asked: ApprovalRequest, key: str, form_text: str) -> De
     return Decision(form.decision, form.name, form.comment, asked.plan_hash, at)
 
 
-def _form(drive: Drive, number: int, asked: ApprovalRequest) -> str:
-    """Return what the form shows above its fields, in markdown."""
-    release_id, workload = drive.release_id, drive.spec.workload
+def form_of(drive: Drive, number: int, asked: ApprovalRequest) -> str:
+    """Return what the form about plan `number` shows above its fields, in markdown."""
+    release_id, spec = drive.release_id, drive.spec
+    made = needed(release_id, "plan", number, Plan)
+    earlier = [one for one in world().ledger.releases(spec.workload) if not one.live]
     return approval_form(
         drive.release,
         needed(release_id, "qualification", 0, Qualification),
-        needed(release_id, "plan", number, Plan),
+        made,
         needed(release_id, "preflight", number, Preflight),
-        drive.spec.prepull,
-        [r for r in world().ledger.releases(workload) if not r.live],
+        forecast(made, spec.prepull, speeds_of(_pulls_of(earlier))),
+        earlier,
         asked.deadline,
     )
+
+
+def _pulls_of(earlier: Sequence[Release]) -> Iterator[tuple[str, tuple[StageReport, ...]]]:
+    """Yield the newest releases that brought their package to nodes, with what was reported."""
+    brought = [one.release_id for one in earlier if one.phase in _BROUGHT]
+    for release_id in brought[:_LOOKED_BACK]:
+        yield release_id, recall(release_id, "pulls", 0, tuple[StageReport, ...]) or ()
 
 
 def _verdict_form(drive: Drive, made: Plan, asked: ApprovalRequest) -> str:

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from edgefleet.fleet.attempts import goes_back_to, rebases
 from edgefleet.fleet.finding import Outcome, Verdict
+from edgefleet.fleet.forecast import Forecast
 from edgefleet.fleet.plan import Plan, plan_hash
 from edgefleet.fleet.plan_text import plan_table
 from edgefleet.fleet.preflight import Preflight
 from edgefleet.fleet.release import Release
 from edgefleet.model.qualify import Qualification
-from edgefleet.report.words import duration, percent, size
-from edgefleet.spec import Prepull
+from edgefleet.model.yardstick import Timed
+from edgefleet.report.words import NONE, duration, percent, size
 
 _EARLIER: Final = 5
 """Releases of the workload that are shown."""
@@ -29,7 +31,7 @@ def approval_form(
     found: Qualification,
     made: Plan,
     outlook: Preflight,
-    pace: Prepull,
+    bringing: Forecast,
     earlier: Sequence[Release],
     deadline: datetime,
 ) -> str:
@@ -45,9 +47,9 @@ def approval_form(
                 f"plan `{plan_hash(made)[:12]}`. "
                 f"No answer by {deadline:%d %b %Y, %H:%M} UTC means no."
             ),
-            _lab(found),
+            _lab(release, found),
             plan_table(made),
-            _paced(made, pace),
+            _brought(bringing),
             outlook.text,
             *([_before(earlier)] if earlier else []),
         )
@@ -75,13 +77,51 @@ def confirmation_form(release: Release, made: Plan, verdict: Verdict, deadline: 
     )
 
 
-def _paced(made: Plan, pace: Prepull) -> str:
-    factory, nodes = max(made.nodes_of.items(), key=lambda one: len(one[1]))
-    last = duration(60 * (len(nodes) - 1) / pace.starts_per_min)
-    return (
-        f"At {pace.starts_per_min:g} a minute and {pace.nodes_at_once} at once in a factory, the "
-        f"last of the {len(nodes)} nodes in {factory} begins after {last} at the earliest."
-    )
+def _brought(bringing: Forecast) -> str:
+    pace, factories = bringing.pace, bringing.factories
+    known: dict[str, list[str]] = {}
+    for one in factories:
+        known.setdefault(one.measured_in, []).append(one.factory)
+    only = len(known) == 1
+    unknown = known.pop("", [])
+    lines = [
+        "### How long the pull takes",
+        "",
+        "| factory | nodes | over the WAN | last begins |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {one.factory} | {one.nodes} | "
+            f"{NONE if one.wan_s is None else duration(one.wan_s)} | {duration(one.last_s)} |"
+            for one in factories
+        ),
+        "",
+        (
+            "The last node begins so late at the earliest: in a factory there are at most "
+            f"{pace.starts_per_min:g} starts a minute and {pace.nodes_at_once} pulls at once, the "
+            "first of them alone, over its WAN."
+        ),
+    ]
+    if known:
+        as_in = [f"`{name}`" + _of(where, only=only) for name, where in known.items()]
+        lines += ["", f"Each factory taken to be as quick as in {', '.join(as_in)}."]
+    if unknown:
+        over = f"Over the WAN{_of(unknown, only=only)}"
+        lines += ["", f"{over}: not known until a first pull, and not counted."]
+    if bringing.late:
+        where = ", ".join(bringing.late)
+        lines += [
+            "",
+            (
+                f"**Not all of {where} within {duration(pace.timeout_s)} (prepull.timeout_s): "
+                "nodes without the package by then keep what they serve.**"
+            ),
+        ]
+    return "\n".join(lines)
+
+
+def _of(factories: Sequence[str], *, only: bool) -> str:
+    """Return of which factories something is said; nothing where it is said of all."""
+    return "" if only else f" ({', '.join(factories)})"
 
 
 def _before(earlier: Sequence[Release]) -> str:
@@ -93,7 +133,7 @@ def _before(earlier: Sequence[Release]) -> str:
     return "\n".join([*head, *rows])
 
 
-def _lab(found: Qualification) -> str:
+def _lab(release: Release, found: Qualification) -> str:
     ships = _SHIPS[found.precision]
     rows = [
         ("accuracy", percent(found.accuracy_fp32), percent(found.accuracy)),
@@ -115,6 +155,8 @@ def _lab(found: Qualification) -> str:
         best = found.against
         said = f"Best champion {best.champion} has {percent(best.accuracy)} on the same samples"
         lines += ["", f"{said}: drop {best.drop}."]
+    if found.beside is not None:
+        lines += ["", _beside(release, found.beside)]
     if found.excluded:
         lines += ["", f"Left in float: {', '.join(found.excluded)}."]
     if found.cut != "no":
@@ -122,3 +164,16 @@ def _lab(found: Qualification) -> str:
     if not found.vnni:
         lines += ["", "Measured on a CPU without VNNI: weights use 7 bits."]
     return "\n".join(lines)
+
+
+def _beside(release: Release, timed: Timed) -> str:
+    # A package that is shipped again was measured beside the champion of its own day.
+    again = goes_back_to(release) or rebases(release)
+    whose = "The champion of its day" if again else "Today's champion"
+    race = timed.race
+    if race is None:
+        return f"{whose}, {timed.champion}, could not be timed here: {timed.problem}."
+    return (
+        f"{whose}, {timed.champion}, takes {race.a_ms:.2f} ms an image here, this one "
+        f"{race.b_ms:.2f} ms: {race.in_words}."
+    )
