@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from edgefleet.adapters.credible import credible
 from edgefleet.adapters.prometheus_http import PrometheusHttp
 from edgefleet.adapters.prometheus_past import Past
 from edgefleet.adapters.prometheus_samples import Sighting, sightings
@@ -77,7 +78,9 @@ class Prometheus:
         with self._lock:
             past.learn(asked, seen, current)
             found = {node: past.records(node, after) for node in factories}
-        return {node: records for node, records in found.items() if records is not None}
+        return {
+            node: credible(records, node) for node, records in found.items() if records is not None
+        }
 
     def _known(self, workload: str, now: float) -> Past | None:
         """Return what is known of a workload; None: no node of it was seen lately."""

@@ -15,6 +15,7 @@ from functools import partial
 import msgspec
 import urllib3
 
+from edgefleet.adapters.credible import credible
 from edgefleet.documents import decode
 from edgefleet.edge.contract import Evidence, Windows
 from edgefleet.fleet.inventory import NodeView
@@ -57,9 +58,18 @@ def _windows(
     try:
         answer = client.request("GET", f"{url}/metrics/windows", fields={"after": str(after)})
         if answer.status == http.HTTPStatus.OK:
-            return decode(answer.data, Windows).records
+            return windows_in(answer.data, node)
         problem = f"{answer.status} {answer.reason}"
     except (urllib3.exceptions.HTTPError, OSError, msgspec.MsgspecError) as error:
         problem = f"{type(error).__name__}: {error}"
     logger.info("%s on %s gave no evidence: %s", workload, node, problem)
     return None
+
+
+def windows_in(body: bytes, node: str) -> tuple[Evidence, ...]:
+    """Return the records of a node's answer that can be true.
+
+    Raises:
+        msgspec.MsgspecError: it is no answer, or a value in it is none that a node could count.
+    """
+    return credible(decode(body, Windows).records, node)

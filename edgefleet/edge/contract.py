@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final, Literal, NewType
+from typing import Annotated, Final, Literal, NewType
 
 import msgspec
 
@@ -98,6 +98,7 @@ _FIRST_S: Final = 50e-6
 _FACTOR: Final = 1.31
 BOUNDS_S: Final = tuple(_FIRST_S * _FACTOR**i for i in range(BUCKETS))
 """Upper bounds in seconds, 50 us to about 1.9 s; one more bucket above the last counts the rest."""
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]  # exact as a float too; else refused when read
 
 
 def bucket_of(seconds: float) -> int:
@@ -114,51 +115,51 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request came in. A record with `warm=False` was counted while the server had just started.
     """
 
-    window: int
+    window: Count
     digest: Digest
     boot: str
     """Identifies the server process; changes at every start."""
     warm: bool = True
-    ok: int = 0
-    client_errors: int = 0
+    ok: Count = 0
+    client_errors: Count = 0
     """4xx: the sender's fault, in no gate."""
-    server_errors: int = 0
-    refused: int = 0
+    server_errors: Count = 0
+    refused: Count = 0
     """503 because the queue was full."""
-    latency: tuple[tuple[int, int], ...] = ()
+    latency: tuple[tuple[Annotated[int, msgspec.Meta(ge=0, le=BUCKETS)], Count], ...] = ()
     """(bucket index, count) of ok answers, sorted, counts > 0: server-side seconds per request."""
-    wanted: int = 0
+    wanted: Count = 0
     """Requests whose label the server asked for."""
-    labelled: int = 0
+    labelled: Count = 0
     """Wanted labels that came."""
-    correct: int = 0
+    correct: Count = 0
     """... and agreed with the answer that was given."""
-    other_labelled: int = 0
-    other_correct: int = 0
+    other_labelled: Count = 0
+    other_correct: Count = 0
     """Labels that nobody asked for: never in a gate."""
-    shadowed: int = 0
+    shadowed: Count = 0
     """Requests that the reference (shadow) model answered too."""
-    disagreed: int = 0
+    disagreed: Count = 0
     """... with another label than the serving model."""
-    paired: int = 0
+    paired: Count = 0
     """Shadowed and wanted requests whose label came."""
-    gains: int = 0
+    gains: Count = 0
     """... serving right, reference wrong."""
-    losses: int = 0
+    losses: Count = 0
     """... serving wrong, reference right."""
-    disagreed_labelled: int = 0
+    disagreed_labelled: Count = 0
     """Disagreements whose label came, whoever asked (disagreed - this = unlabelled)."""
-    shadow_gains: int = 0
+    shadow_gains: Count = 0
     """... serving right, reference wrong."""
-    shadow_losses: int = 0
+    shadow_losses: Count = 0
     """... serving wrong, reference right."""
-    serving_us: int = 0
+    serving_us: Count = 0
     """Sum of inference times of the serving model over the shadowed requests, microseconds."""
-    shadow_us: int = 0
+    shadow_us: Count = 0
     """Sum of inference times of the reference model over the same requests."""
-    golden_total: int = 0
-    golden_agreed: int = 0
-    queue_peak: int = 0
+    golden_total: Count = 0
+    golden_agreed: Count = 0
+    queue_peak: Count = 0
     """Most requests in flight at once; merged by maximum."""
 
 
@@ -205,8 +206,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Over the time of `total`, from the histogram; None: nothing answered yet."""
     queue_depth: int
     total: Evidence
-    """Everything counted since this process began to serve this digest (its `window` is the current
-    one)."""
+    """Everything counted since this process began to serve this digest; its `window` is current."""
     utilization: float | None = None
     """Of the accelerator, 0..1; None: no sensor, which is not 0."""
     shadow: Digest | None = None

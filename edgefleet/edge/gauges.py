@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from edgefleet.edge.contract import Digest, Evidence
+import msgspec
+
+from edgefleet.edge.contract import Evidence
 from edgefleet.edge.tally import SUMS
 
 SHOWN: Final = 6
@@ -58,7 +60,8 @@ def labels_of(record: Evidence) -> dict[str, str]:
 def record_of(labels: Mapping[str, str], values: Mapping[Part, int]) -> Evidence | None:
     """Return the record of one scrape's series with the same labels.
 
-    None: a part of it has not arrived. Counts that only a newer node knows are left out.
+    None: a part of it has not arrived, or a value is none that a node could have counted. Counts
+    that only a newer node knows are left out.
     """
     counts = {part: value for part, value in values.items() if part not in {NUMBER, PARTS}}
     if NUMBER not in values or values.get(PARTS) != len(counts):
@@ -68,14 +71,18 @@ def record_of(labels: Mapping[str, str], values: Mapping[Part, int]) -> Evidence
         for part, count in counts.items()
         if part.field == "latency" and part.bucket.isdecimal()
     ]
-    return Evidence(
-        window=values[NUMBER],
-        digest=Digest(labels["digest"]),
-        boot=labels["boot"],
-        warm=labels["warm"] == "true",
-        latency=tuple(sorted(latency)),
+    told = {
+        "window": values[NUMBER],
+        "digest": labels["digest"],
+        "boot": labels["boot"],
+        "warm": labels["warm"] == "true",
+        "latency": sorted(latency),
         **{part.field: value for part, value in counts.items() if part.field in _COUNTS},
-    )
+    }
+    try:
+        return msgspec.convert(told, Evidence)
+    except msgspec.ValidationError:
+        return None
 
 
 def exposition(records: Iterable[Evidence], window_s: float) -> bytes:

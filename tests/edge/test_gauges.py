@@ -105,6 +105,13 @@ def test_a_count_that_only_a_newer_node_knows_is_left_out() -> None:
     assert record_of(labels_of(FULL), {**values, PARTS: values[PARTS] + 3}) == FULL
 
 
+@pytest.mark.parametrize("part", [Part("ok"), Part("latency", str(BUCKETS + 1))])
+def test_a_value_that_no_node_counts_makes_no_record(part: Part) -> None:
+    values = parts_of(FULL)
+    odd = {**values, part: 2**53, PARTS: values[PARTS] + (part not in values)}
+    assert record_of(labels_of(FULL), odd) is None
+
+
 def test_a_window_in_which_nobody_asked_is_two_series() -> None:
     quiet = Evidence(window=29_000_003, digest=DIGESTS[0], boot="b" * 12, warm=False)
     labels = (
