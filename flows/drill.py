@@ -178,7 +178,7 @@ def _drilled(spec: Spec, nodes: Nodes, seconds: int) -> tuple[Drilled, ...]:
     clock, names = world().clock, frozenset(view.node for view in nodes)
     now = clock.now()
     after = math.floor(now.timestamp() / spec.gates.window_s) - PAST_WINDOWS - 1
-    past = collect_evidence(spec.workload, after, names)
+    past = collect_evidence(spec.workload, spec.gates.window_s, after, names)
     turn = _Round(spec, nodes, seconds, now, clock.now())
     try:
         _cut(turn)
@@ -261,7 +261,7 @@ def _late_windows(spec: Spec, cuts: list[Cut], past: Windows, after: int) -> Win
     names = frozenset(cut.node for cut in cuts if cut.back_at)
     later: Windows = {}
     while names:
-        later = collect_evidence(spec.workload, after, names)
+        later = collect_evidence(spec.workload, window_s, after, names)
         ready = (arrived(c, past.get(c.node, ()), later.get(c.node, ()), window_s) for c in cuts)
         if all(ready) or clock.now() > until:
             break

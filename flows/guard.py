@@ -158,7 +158,7 @@ def _begun(drive: Drive, spec: Spec, inventory: Inventory, digest: Digest) -> Gu
 
 def _read(spec: Spec, inventory: Inventory, state: GuardState) -> dict[str, tuple[Evidence, ...]]:
     online = {view.node for view in inventory.nodes if view.online} & state.factories.keys()
-    return dict(collect_evidence(spec.workload, after_of(state, online)))
+    return dict(collect_evidence(spec.workload, spec.gates.window_s, after_of(state, online)))
 
 
 def _first(spec: Spec, moved: Release) -> int:

@@ -82,4 +82,5 @@ def _after(window: int, due: int, first: int) -> int:
 
 
 def _read(drive: Drive, after: int) -> Reading:
-    return Reading(after, collect_evidence(drive.spec.workload, after))
+    spec = drive.spec
+    return Reading(after, collect_evidence(spec.workload, spec.gates.window_s, after))

@@ -76,7 +76,7 @@ def _outlook(spec: Spec, made: Plan, inventory: Inventory, was: Digest | None) -
     gates = spec.gates
     last = math.floor(world().clock.now().timestamp() / gates.window_s) - 1
     up = [view.node for view in inventory.nodes if view.online and view.serving]
-    records = collect_evidence(spec.workload, last - gates.pre_windows)
+    records = collect_evidence(spec.workload, gates.window_s, last - gates.pre_windows)
     usual = usual_of(records, up)
     design = design_of(made, inventory, was, last + 1, None)
     refuse_impossible(gates, design, usual, made.release_id)

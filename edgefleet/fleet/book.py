@@ -32,6 +32,20 @@ def entered(
     return out
 
 
+def begun(
+    records: Mapping[str, Sequence[Evidence]], newest: int
+) -> dict[str, tuple[Evidence, ...]]:
+    """Return the records without those of windows after `newest`, which no clock has begun.
+
+    A node whose clock is far ahead, or which counts in shorter windows than the centre, says such
+    numbers; a table of windows would be as wide as they are high. Its node stays: it answered.
+    """
+    return {
+        node: tuple(record for record in told if record.window <= newest)
+        for node, told in records.items()
+    }
+
+
 def reported(nodes: Sequence[str], reading: Reading, window: int) -> float:
     """Return the share of `nodes` that gave a record of `window` or a later one; of none: 1."""
     seen = sum(any(r.window >= window for r in reading.records.get(node, ())) for node in nodes)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefleet.edge.contract import BUCKETS, Digest, Evidence
-from edgefleet.fleet.book import Reading, entered
+from edgefleet.fleet.book import Reading, begun, entered
 from edgefleet.fleet.cells import _AT_ONCE, FIELDS, Span, tally
 from edgefleet.fleet.cohorts import Member
 from edgefleet.fleet.design import Design
@@ -150,6 +150,12 @@ def test_a_count_that_small_integers_do_not_hold_is_kept_whole(count: int) -> No
 def test_a_count_beyond_sixty_four_bits_is_refused() -> None:
     with pytest.raises(OverflowError):
         tally({"n1": [Evidence(window=5, digest=WAS, boot="b", ok=2**63)]}, [], 5)
+
+
+def test_windows_that_no_clock_has_begun_are_left_out_and_their_node_stays() -> None:
+    ahead = Evidence(window=10**9, digest=WAS, boot="b", ok=1)
+    now = replace_window(ahead, 12)
+    assert begun({"n1": (now, ahead), "n2": (ahead,)}, 12) == {"n1": (now,), "n2": ()}
 
 
 def test_more_records_than_are_folded_at_one_time_are_all_counted() -> None:
