@@ -7,7 +7,8 @@ BIN := .venv/bin
 SETS := requirements.txt requirements-dev.txt requirements-edge.txt
 EXPORT := $(BIN)/uv export --quiet --frozen --no-emit-project --no-annotate --no-header
 # Tests that start no servers, drive no processes, train nothing, and simulate little.
-SIMULATIONS := $(addprefix tests/fleet/test_,cells.py gate.py guard.py replay.py stats.py traps.py)
+SIMULATIONS := $(addprefix tests/fleet/test_,cells.py gate.py guard.py \
+  no_evidence.py replay.py stats.py traps.py)
 QUICK := $(filter-out $(SIMULATIONS),$(wildcard tests/fleet/test_*.py)) tests/golden \
   tests/repository tests/spec tests/tasks tests/cli tests/report
 
