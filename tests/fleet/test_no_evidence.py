@@ -563,11 +563,11 @@ def specs(draw: st.DrawFn) -> Gates:
             },
             "min_windows": least,
             "max_windows": least + often(4, 0, 20),
-            "alpha_fail": often(0.01, 1e-6, 0.4),
-            "alpha_pass": often(0.45, 0.05, 1e-6),
+            "alpha_fail": often(0.01, 0.001, 0.4),
+            "alpha_pass": often(0.45, 0.05, 0.001),
             "min_labels": often(50, 1, 250, 3000),
             "min_requests": often(500, 1, 1500, 10**6),
-            "min_node_share": often(0.6, 0.2, 1.0),
+            "min_node_share": often(0.6, 0.01, 1.0),
             "shadow_rate": 0.2 if source == "agreement" else often(0.2, 0.0),
         }
     )
