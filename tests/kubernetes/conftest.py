@@ -11,11 +11,18 @@ from tests.kubernetes.cluster.watched import skip_without
 
 
 @pytest.fixture(scope="session")
-def factory() -> Iterator[Factory]:
+def graz() -> Iterator[Factory]:
     """A factory with one real node, shared by all tests."""
     skip_without("kubelet", "namespaces and containers")
     with running("graz") as factory:
         yield factory
+
+
+@pytest.fixture(scope="module")
+def factory(graz: Factory) -> Iterator[Factory]:
+    """The factory, in which no pod of another file is left."""
+    yield graz
+    graz.clear()
 
 
 @pytest.fixture(scope="module")

@@ -168,13 +168,6 @@ class Hall:
             assert lost == [], (lost[0], lost[-1], len(lost))
             assert len(answers) >= 50 * seconds
 
-    def close(self) -> None:
-        """Take away what was ordered, and wait until no pod is left."""
-        for kind in ("apis/apps/v1/{}/deployments", "apis/batch/v1/{}/jobs"):
-            path = f"/{kind.format(f'namespaces/{NAMESPACE}')}?propagationPolicy=Background"
-            self.factory.plane.ask("DELETE", path)
-        wait_for(lambda: not self.factory.pods(""), "no pod is left", 120)
-
 
 @contextmanager
 def open_hall(factory: Factory, shelf: Path, workload: str, size: int = 2) -> Iterator[Hall]:
@@ -195,4 +188,4 @@ def open_hall(factory: Factory, shelf: Path, workload: str, size: int = 2) -> It
         finally:
             for node in hall.nodes:
                 node.cable.mend()
-            hall.close()
+            factory.clear()

@@ -20,7 +20,7 @@ from edgefleet.fleet.pacing import pulls_to_start
 from edgefleet.ports import Image
 from tests.edge.tiny import LABELS, tiny_package
 from tests.kubernetes.cluster.control_plane import free_port
-from tests.kubernetes.cluster.factory import NAMESPACE, ROOT, Factory
+from tests.kubernetes.cluster.factory import ROOT, Factory
 from tests.kubernetes.cluster.real_node import RealNode
 from tests.kubernetes.cluster.remains import wait_for
 from tests.kubernetes.cluster.watched import watched_cluster
@@ -97,9 +97,7 @@ def mirrored(factory: Factory, shelf: Path) -> Iterator[Mirrored]:
     with watched_cluster(factory, shelf / "keys", factory.manner()) as cluster:
         site = KubernetesSite("graz", cluster, {"mirrored": "yes"})
         yield Mirrored(factory, site, nodes, folder / "access.log")
-    jobs = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs?propagationPolicy=Background"
-    factory.plane.ask("DELETE", jobs)
-    wait_for(lambda: not factory.pods(""), "no pod is left", 60)
+    factory.clear()
     for node in nodes:
         node.kubelet.stop()
         factory.plane.ask("DELETE", f"/api/v1/nodes/{node.name}")

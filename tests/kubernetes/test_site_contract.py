@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,25 +13,22 @@ import pytest
 from edgefleet.adapters.kubernetes.cluster import Cluster
 from edgefleet.adapters.kubernetes.site import KubernetesSite
 from edgefleet.edge.contract import Digest
-from edgefleet.fleet.manifest_names import WORKLOAD
 from tests.contract.site_contract import Bench, SiteContract
 from tests.edge.tiny import tiny_package
-from tests.kubernetes.cluster.factory import NAMESPACE, Factory
+from tests.kubernetes.cluster.factory import Factory
 from tests.kubernetes.cluster.plugged import NOTICE_S, cable_to
-from tests.kubernetes.cluster.remains import wait_for
 from tests.kubernetes.cluster.watched import watched_cluster
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(240)]
 
 _NUMBERS = itertools.count(1)
-_KINDS = ("apis/apps/v1/{}/deployments", "apis/batch/v1/{}/jobs", "api/v1/{}/pods")
 
 
 @pytest.fixture(scope="module")
 def cluster(factory: Factory, shelf: Path) -> Iterator[Cluster]:
     while len(factory.nodes) < 2:
         factory.add_node()
-    clear(factory)
+    factory.clear()
     manner = factory.manner(window_s=2.0, linger_s=0.5, drain_s=2.0, min_ready_s=0)
     with watched_cluster(factory, shelf / "keys", manner) as cluster:
         yield cluster
@@ -73,19 +69,4 @@ class TestKubernetesSite(SiteContract):
         )
         for node in nodes.values():
             node.cable.mend()
-        clear(factory)
-
-
-def clear(factory: Factory) -> None:
-    """Take away what a test ordered, and wait until no pod is left."""
-    for kind in _KINDS[:2]:
-        path = f"/{kind.format(f'namespaces/{NAMESPACE}')}?propagationPolicy=Background"
-        factory.plane.ask("DELETE", path)
-
-    def empty() -> bool:
-        try:
-            return not factory.pods("") and not factory.pods(WORKLOAD)
-        except urllib.error.URLError:
-            return False
-
-    wait_for(empty, "no pod is left", 120)
+        factory.clear()

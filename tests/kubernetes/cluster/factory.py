@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 from edgefleet.fleet.manifest_names import MANAGER, Manifest, Manner
 from edgefleet.model.oci import base_image
@@ -18,7 +19,7 @@ from tests.kubernetes.cluster.binaries import program
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.network import Network
 from tests.kubernetes.cluster.real_node import RealNode
-from tests.kubernetes.cluster.remains import Remains
+from tests.kubernetes.cluster.remains import Remains, wait_for
 from tests.registry.opened import opened
 from tests.registry.server import RegistryServer
 
@@ -80,6 +81,20 @@ class Factory:
         path = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector={selector}"
         found: list[Any] = self.plane.ask("GET", path)["items"]
         return found
+
+    def clear(self) -> None:
+        """Take away what was ordered, and wait until no pod is left."""
+        for kind in ("Deployment", "Job"):
+            path = f"/{_PATHS[kind].format(NAMESPACE)}?propagationPolicy=Background"
+            self.plane.ask("DELETE", path)
+
+        def empty() -> bool:
+            try:
+                return not self.pods("")
+            except URLError:
+                return False
+
+        wait_for(empty, "no pod is left", 120)
 
 
 @contextmanager
