@@ -12,9 +12,11 @@ SIMULATIONS := $(addprefix tests/fleet/test_,cells.py gate.py guard.py \
 QUICK := $(filter-out $(SIMULATIONS),$(wildcard tests/fleet/test_*.py)) tests/golden \
   tests/repository tests/spec tests/tasks tests/cli tests/report
 
-# Tests without servers go side by side, a file to each processor; the others want the machine.
-PYTEST := $(BIN)/python -m pytest
-BESIDE := $(PYTEST) -n auto --dist loadfile
+# Tests go side by side, each file in one place: twice as many as there are processors, as they often
+# wait; those with servers of their own, or with whole clusters, want a processor for each.
+PYTEST := $(BIN)/python -m pytest --dist loadfile
+BESIDE := $(PYTEST) -n $(shell expr 2 \* $$(nproc))
+SPREAD := $(PYTEST) -n auto
 
 # Uncompiled, Prefect alone takes two seconds longer to import, and a demo starts 250 processes.
 unexport PYTHONDONTWRITEBYTECODE
@@ -35,16 +37,16 @@ rehearse: .venv/.made ## a release over a fleet in memory; ARGS are passed on
 
 test: .venv/.made ## every test but the long ones and those on Kubernetes; needs setup-browser; skips what needs setup-postgres, setup-kubernetes; ARGS
 	$(BESIDE) -m "not servers and not long and not kubernetes" $(ARGS) || test $$? = 5 # none of ARGS
-	$(PYTEST) -m "servers and not long and not kubernetes" $(ARGS) || test $$? = 5
+	$(SPREAD) -m "servers and not long and not kubernetes" $(ARGS) || test $$? = 5
 
 test-long: .venv/.made ## long ones without servers: every fault and way back; ARGS are passed on
 	$(BESIDE) -m "long and not servers" $(ARGS)
 
 test-servers: .venv/.made ## long ones with real servers: triggers, PostgreSQL, a factory behind NAT; needs setup-nginx; ARGS
-	$(PYTEST) -m "long and servers" $(ARGS)
+	$(SPREAD) -m "long and servers" $(ARGS)
 
 test-kubernetes: .venv/.made ## releases on real clusters; needs setup-kubernetes; ARGS are passed on
-	$(BESIDE) -m kubernetes tests/kubernetes $(ARGS)
+	$(SPREAD) -m kubernetes tests/kubernetes $(ARGS)
 
 test-crash: .venv/.made ## a release for every point at which its driver can die (hours), or SHARE=0.1 of them
 	EDGEFLEET_CRASHES=docs/crashes.md EDGEFLEET_CRASHES_SHARE=$(SHARE) $(PYTEST) tests/scenarios/test_crashes.py $(ARGS)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefleet.edge.contract import BUCKETS, Digest, Evidence
@@ -94,6 +94,7 @@ def same(one: Sheet, other: Sheet) -> bool:
     )
 
 
+@settings(max_examples=40)
 @given(READINGS, st.integers(10, 18))
 def test_readings_folded_one_by_one_give_what_all_of_them_give_at_once(
     readings: list[Reading], window: int
@@ -106,6 +107,7 @@ def test_readings_folded_one_by_one_give_what_all_of_them_give_at_once(
     assert same(sheet_of(DESIGN, book_of(readings), window), sheets.until(window))
 
 
+@settings(max_examples=40)
 @given(READINGS)
 def test_a_reading_that_comes_twice_counts_once(readings: list[Reading]) -> None:
     once, twice = Sheets(DESIGN), Sheets(DESIGN)
@@ -116,6 +118,7 @@ def test_a_reading_that_comes_twice_counts_once(readings: list[Reading]) -> None
     assert same(once.until(18), twice.until(18))
 
 
+@settings(max_examples=40)
 @given(READINGS, st.randoms(use_true_random=False))
 def test_in_which_order_nodes_answer_does_not_matter(readings: list[Reading], toss: object) -> None:
     together, apart = Sheets(DESIGN), Sheets(DESIGN)
@@ -128,6 +131,7 @@ def test_in_which_order_nodes_answer_does_not_matter(readings: list[Reading], to
     assert same(together.until(15), apart.until(15))
 
 
+@settings(max_examples=40)
 @given(READINGS, st.integers(10, 18))
 def test_folded_counts_are_those_of_the_records(readings: list[Reading], window: int) -> None:
     book = book_of(readings)
