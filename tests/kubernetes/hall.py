@@ -162,11 +162,11 @@ class Hall:
             lost = failed(answers)
             seconds = answers[-1].at - answers[0].at
             print(  # noqa: T201 - the measurement
-                f"{node.name}: {len(answers)} requests in {seconds:.0f} s, {len(lost)} failed"
+                f"{node.name}: {len(answers)} requests in {seconds:.0f} s, "
+                f"{len(answers) / seconds:.0f} a second, {len(lost)} failed"
             )
             self.requests += len(answers)
             assert lost == [], (lost[0], lost[-1], len(lost))
-            assert len(answers) >= 50 * seconds
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def test_a_real_node_passes_its_drill_and_no_request_inside_is_lost(
     asked = camera.answers(begun)
     assert failed(asked) == []
     print(f"{len(asked)} requests, none failed")  # noqa: T201 - the measurement
-    assert len(asked) > one.served > 50 * SECONDS
+    assert len(asked) > one.served > 10 * SECONDS
     (last, *_) = reversed(world.ledger.journal(f"{JOB}-1"))
     assert "1 nodes: 1 pass" in last.text
 
