@@ -152,10 +152,10 @@ class Race:
 
     @property
     def in_words(self) -> str:
-        """What B is beside A; where the interval holds 1, neither is called the quicker one."""
-        apart = not self.low <= 1 <= self.high
-        said = f"{self.ratio:.2f}x as fast" if apart else "as fast"
-        return f"{said} [{self.low:.2f}, {self.high:.2f}]"
+        """What B is beside A; where the interval, as shown, holds 1, neither is the quicker one."""
+        low, high = round(self.low, 2), round(self.high, 2)
+        said = "as fast" if low <= 1 <= high else f"{self.ratio:.2f}x as fast"
+        return f"{said} [{low:.2f}, {high:.2f}]"
 
 
 def median_interval(values: list[float], confidence: float = 0.95) -> tuple[float, float, float]:

@@ -132,6 +132,7 @@ def test_where_one_release_says_it_of_all_factories_they_are_not_listed() -> Non
         (Race(1.3, 1.21, 1.38, 0.52, 0.4, 200), "this one 0.40 ms: 1.30x as fast [1.21, 1.38]."),
         (Race(0.8, 0.75, 0.9, 0.32, 0.4, 200), "this one 0.40 ms: 0.80x as fast [0.75, 0.90]."),
         (Race(1.02, 0.97, 1.1, 0.41, 0.4, 200), "this one 0.40 ms: as fast [0.97, 1.10]."),
+        (Race(1.004, 1.003, 1.004, 0.4, 0.4, 200), "this one 0.40 ms: as fast [1.00, 1.00]."),
     ],
 )
 def test_a_time_beside_the_champion_s_is_told_without_a_claim_that_it_does_not_bear_out(
