@@ -142,16 +142,16 @@ class Gates(Part):
     """Windows from one look at the canary to the next; it changes no error rate."""
     pre_windows: Annotated[int, Field(ge=0)] = 60
     """Windows before the change with which each node is compared; fewer than 5: with none."""
-    alpha_fail: Annotated[float, Field(ge=0.001, lt=0.5)] = 0.01
+    alpha_fail: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     """Probability that a model without any difference is sent back at the canary; all later waves
     together may add as much."""
-    alpha_pass: Annotated[float, Field(ge=0.001, lt=0.5)] = 0.05
+    alpha_pass: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Probability that a model which is worse by a margin passes."""
     min_labels: Annotated[int, Field(ge=1)] = 50
     """Labelled requests (shadowed ones for `agreement`) without which accuracy has no verdict."""
     min_requests: Annotated[int, Field(ge=1)] = 500
     """Requests of the canary without which latency and errors have no verdict."""
-    min_node_share: Annotated[float, Field(gt=0, le=1)] = 0.6
+    min_node_share: Share = 0.6
     """Share of the canary's nodes that must have given evidence."""
     label_rate: Share = 0.1
     """Share of the requests whose true label is wanted, in a rehearsal; real nodes follow their

@@ -38,10 +38,13 @@ def refuse_impossible(gates: Gates, design: Design, usual: Usual, subject: str) 
     `usual` is what a node gives in a window.
 
     Raises:
-        Refused: too few labels, shadowed answers or requests for any verdict, too few answers for
-            the margin (or the agreement) even if both models agreed on all of them, or so few nodes
-            that most draws of the canary are this one.
+        Refused: no node has to be heard, error rates that the re-draws cannot show, too few labels,
+            shadowed answers or requests for any verdict, too few answers for the margin (or the
+            agreement) even if both models agreed on all of them, or so few nodes that most draws of
+            the canary are this one.
     """
+    _refuse_unheard(gates, subject)
+    _refuse_rare(gates, design, subject)
     _refuse_too_few(gates, design, usual, subject)
     _refuse_unshowable(gates, design, usual, subject)
     _refuse_few_requests(gates, design, usual, subject)
@@ -51,6 +54,25 @@ def refuse_impossible(gates: Gates, design: Design, usual: Usual, subject: str) 
 def nodes_in_words(count: int) -> str:
     """Return `1 canary node`, or how many there are."""
     return f"{count} canary node{'' if count == 1 else 's'}"
+
+
+def _refuse_unheard(gates: Gates, subject: str) -> None:
+    if gates.min_node_share > 0:
+        return
+    problem = "min_node_share is 0: a canary with which nothing could be compared would pass"
+    raise Refused(subject, problem, "Set gates.min_node_share above 0")
+
+
+def _refuse_rare(gates: Gates, design: Design, subject: str) -> None:
+    least, (worse, fine) = 1 / (design.draws + 1), share_of_budget(gates, "p50", gates.max_windows)
+    if min(worse, fine) >= least:
+        return
+    raise Refused(
+        subject,
+        f"with alpha_fail {gates.alpha_fail:g} and alpha_pass {gates.alpha_pass:g} one of "
+        f"{design.draws} re-draws of the canary is already too many: no difference could be shown",
+        f"Raise them to {2 * least:.1g} at least",
+    )
 
 
 def _refuse_too_few(gates: Gates, design: Design, usual: Usual, subject: str) -> None:

@@ -119,6 +119,9 @@ def drawn(nodes: int, canary: int) -> Design:
             "with 3 requests a window give 450 in 30 windows, below min_requests 500",
         ),
         (Gates(), (6, 1), Usual(9, 100), "of all draws of 1 canary node from 6 nodes"),
+        (Gates(min_node_share=0), (40, 5), Usual(9, 100), "min_node_share is 0: a canary with"),
+        (Gates(alpha_fail=0.0005), (40, 5), Usual(9, 100), "one of 2000 re-draws of the canary is"),
+        (Gates(alpha_pass=0.0004), (40, 5), Usual(9, 100), "alpha_pass 0.0004 one of 2000"),
     ],
 )
 def test_what_no_luck_could_show_is_refused_with_the_numbers(

@@ -51,14 +51,6 @@ CASES = {
         LEAST + "gates: {min_windows: 20, max_windows: 10}",
         ("gates: max_windows 10 is below min_windows 20",),
     ),
-    "a verdict on nodes of which none was heard": (
-        LEAST + "gates: {min_node_share: 0}",
-        ("gates.min_node_share: ", "greater than 0 (got 0)"),
-    ),
-    "an error rate that no re-draw can show": (
-        LEAST + "gates: {alpha_fail: 0.0001}",
-        ("gates.alpha_fail: ", "greater than or equal to 0.001 (got 0.0001)"),
-    ),
     "agreement of answers that nobody gives": (
         LEAST + "gates: {accuracy: {source: agreement}, shadow_rate: 0}",
         ("gates: accuracy.source: agreement needs answers of both models, and shadow_rate: 0",),
