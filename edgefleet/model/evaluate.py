@@ -186,20 +186,20 @@ def race(
 ) -> Race:
     """Time two models in pairs of single runs on one input, in random order within each pair."""
     order = random.Random(seed)  # noqa: S311  # no secret: a recorded seed for the order of runs
-    feeds = [
-        {session_a.get_inputs()[0].name: inputs[i : i + 1]} for i in range(min(len(inputs), 64))
-    ]
+    named = {session: session.get_inputs()[0].name for session in (session_a, session_b)}
+    images = [inputs[i : i + 1] for i in range(min(len(inputs), 64))]
     for _ in range(_WARM_RUNS):
-        session_a.run(None, feeds[0])
-        session_b.run(None, feeds[0])
+        for session, name in named.items():
+            session.run(None, {name: images[0]})
     times_a: list[int] = []
     times_b: list[int] = []
     for i in range(rounds):
         pair = [(session_a, times_a), (session_b, times_b)]
         order.shuffle(pair)
         for session, times in pair:
+            feed = {named[session]: images[i % len(images)]}
             start = time.perf_counter_ns()
-            session.run(None, feeds[i % len(feeds)])
+            session.run(None, feed)
             times.append(time.perf_counter_ns() - start)
     ratios = [a / b for a, b in zip(times_a, times_b, strict=True)]
     ratio, low, high = median_interval(ratios)

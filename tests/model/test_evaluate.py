@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgefleet.errors import Refused
@@ -73,6 +74,18 @@ def test_a_model_races_itself_to_a_draw(tmp_path: Path) -> None:
     result = race(a, b, textures.golden(), rounds=101, seed=1)
     assert 0.8 < result.ratio < 1.25
     assert result.low <= result.ratio <= result.high
+
+
+def test_models_that_name_their_input_otherwise_race_too(tmp_path: Path) -> None:
+    file = textures.write_model(tmp_path / "model.onnx")
+    model = onnx.load(file)
+    [given] = model.graph.input
+    for node in model.graph.node:
+        node.input[:] = ["photograph" if name == given.name else name for name in node.input]
+    given.name = "photograph"
+    onnx.save(model, tmp_path / "other.onnx")
+    a, b = open_session(file), open_session(tmp_path / "other.onnx")
+    assert race(a, b, textures.golden(), rounds=5).rounds == 5
 
 
 def test_batches_do_not_change_an_answer(tmp_path: Path) -> None:
