@@ -116,7 +116,7 @@ def form_of(drive: Drive, number: int, asked: ApprovalRequest) -> str:
         needed(release_id, "qualification", 0, Qualification),
         made,
         needed(release_id, "preflight", number, Preflight),
-        forecast(made, spec.prepull, speeds_of(_pulls_of(earlier))),
+        forecast(made, spec.prepull, speeds_of(_pulls_of(earlier), made.model_bytes)),
         earlier,
         asked.deadline,
     )

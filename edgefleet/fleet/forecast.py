@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 from edgefleet.fleet.inventory import PullSource
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.stage import Fate, NodeReport, StageReport, of_fate
 from edgefleet.spec import Prepull
+
+_COMPARABLE: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Bringing:
     last_s: float
     """Seconds after which its last node begins at the earliest; without `wan_s`, by the limits
     alone."""
+    done_s: float
+    """Seconds after which its last node has the package at the earliest, likewise."""
     wan_s: float | None = None
     """Seconds over its WAN, as quick as it was then; None: nothing has been measured yet."""
     measured_in: str = ""
@@ -55,7 +60,7 @@ class Forecast:
     def late(self) -> tuple[str, ...]:
         """Factories with a node that is not there within `timeout_s`, which begins with all."""
         most = self.pace.timeout_s
-        return tuple(f.factory for f in self.factories if max(f.last_s, f.wan_s or 0.0) > most)
+        return tuple(f.factory for f in self.factories if f.done_s > most)
 
 
 def forecast(made: Plan, pace: Prepull, speeds: dict[str, Speed]) -> Forecast:
@@ -67,12 +72,14 @@ def forecast(made: Plan, pace: Prepull, speeds: dict[str, Speed]) -> Forecast:
     for factory, nodes in sorted(made.nodes_of.items()):
         speed = speeds.get(factory)
         if speed is None:
-            found.append(Bringing(factory, len(nodes), last_start_s(len(nodes), pace)))
+            last_s = last_start_s(len(nodes), pace)
+            found.append(Bringing(factory, len(nodes), last_s, last_s))
             continue
         wan_s = made.model_bytes / speed.wan
         each_s = made.model_bytes / speed.within if speed.within else 0.0
         last_s = last_start_s(len(nodes), pace, wan_s, each_s)
-        found.append(Bringing(factory, len(nodes), last_s, wan_s, speed.release_id))
+        done_s = last_s + each_s if len(nodes) > 1 else wan_s
+        found.append(Bringing(factory, len(nodes), last_s, done_s, wan_s, speed.release_id))
     return Forecast(pace, tuple(found))
 
 
@@ -92,15 +99,19 @@ def last_start_s(nodes: int, pace: Prepull, wan_s: float = 0.0, each_s: float = 
     return max(wan_s, interval_s) + rounds * round_s + rest * interval_s
 
 
-def speeds_of(pulls: Iterable[tuple[str, Sequence[StageReport]]]) -> dict[str, Speed]:
+def speeds_of(
+    pulls: Iterable[tuple[str, Sequence[StageReport]]], model_bytes: int
+) -> dict[str, Speed]:
     """Return each factory's newest known speed, from (release, its pre-pull), the newest first.
 
-    A release in which nothing crossed a factory's WAN, or nobody timed it, says nothing of it.
+    A release in which nothing crossed a factory's WAN, or nobody timed it, says nothing of it; nor
+    does one that brought less than a tenth of `model_bytes`, whose time was not that of its bytes.
     """
+    least = model_bytes / _COMPARABLE
     found: dict[str, Speed] = {}
     for release_id, reports in pulls:
         for report in reports:
-            over = _timed(report, PullSource.WAN)
+            over = [n for n in _timed(report, PullSource.WAN) if n.transferred_bytes >= least]
             if over and report.factory not in found:
                 wan = sum(n.transferred_bytes for n in over) / sum(n.seconds for n in over)
                 inside = _timed(report, PullSource.MIRROR)

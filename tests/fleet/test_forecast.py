@@ -91,6 +91,8 @@ def _node(source: str, size: int, seconds: float, fate: Fate = Fate.DONE) -> Nod
         ((_node("wan", 900, 0.0),), None),
         ((_node("wan", 0, 3.0),), None),
         ((_node("wan", 900, 3.0, Fate.FAILED),), None),
+        ((_node("wan", 89, 3.0),), None),
+        ((_node("wan", 90, 3.0),), Speed("r-2", 30.0, None)),
         ((_node("wan", 900, 3.0),), Speed("r-2", 300.0, None)),
         ((_node("wan", 900, 3.0), _node("wan", 900, 6.0)), Speed("r-2", 200.0, None)),
         (
@@ -108,7 +110,7 @@ def _node(source: str, size: int, seconds: float, fate: Fate = Fate.DONE) -> Nod
 def test_a_factory_s_speed_is_that_of_the_pulls_that_were_timed(
     nodes: tuple[NodeReport, ...], speed: Speed | None
 ) -> None:
-    found = speeds_of([("r-2", [StageReport("north", "prepull", nodes)])])
+    found = speeds_of([("r-2", [StageReport("north", "prepull", nodes)])], 900)
     assert found == ({} if speed is None else {"north": speed})
 
 
@@ -121,7 +123,7 @@ def test_the_newest_release_that_crossed_a_factory_s_wan_says_how_quick_it_is() 
         ("r-2", [report("north", "wan", 9.0)]),
         ("r-1", [report("north", "wan", 1.0), report("south", "wan", 3.0)]),
     ]
-    assert speeds_of(pulls) == {
+    assert speeds_of(pulls, 900) == {
         "north": Speed("r-2", 100.0, None),
         "south": Speed("r-1", 300.0, None),
     }
@@ -134,19 +136,24 @@ def test_a_factory_that_is_not_known_counts_by_its_limits_alone() -> None:
     speeds = {name: Speed("r-2", made.model_bytes / 90, made.model_bytes / 9)}
     known, *others = forecast(made, PACE, speeds).factories
     last_s = last_start_s(len(nodes), PACE, 90, 9)
-    assert known == Bringing(name, len(nodes), pytest.approx(last_s), pytest.approx(90), "r-2")
+    assert known == Bringing(
+        name, len(nodes), pytest.approx(last_s), pytest.approx(last_s + 9), pytest.approx(90), "r-2"
+    )
     assert [other.factory for other in others] == factories[1:]
     assert {(other.wan_s, other.measured_in) for other in others} == {(None, "")}
     sizes = [len(made.nodes_of[other.factory]) for other in others]
     assert [other.last_s for other in others] == [2.0 * (size - 1) for size in sizes]
 
 
-@pytest.mark.parametrize(("timeout_s", "late"), [(899, True), (2000, False)])
-def test_a_factory_whose_last_node_would_begin_too_late_is_named(
-    timeout_s: float, *, late: bool
+@pytest.mark.parametrize(
+    ("timeout_s", "each_s", "late"), [(899, 0, True), (2000, 0, False), (2000, 2000, True)]
+)
+def test_a_factory_whose_last_node_would_not_have_it_in_time_is_named(
+    timeout_s: float, each_s: float, *, late: bool
 ) -> None:
     made = plan(fleet(12))
     name = min(made.nodes_of)
     pace = Prepull(timeout_s=timeout_s)
-    found = forecast(made, pace, {name: Speed("r-2", made.model_bytes / 900, None)})
+    within = made.model_bytes / each_s if each_s else None
+    found = forecast(made, pace, {name: Speed("r-2", made.model_bytes / 900, within)})
     assert found.late == ((name,) if late else ())
