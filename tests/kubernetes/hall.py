@@ -167,6 +167,7 @@ class Hall:
             )
             self.requests += len(answers)
             assert lost == [], (lost[0], lost[-1], len(lost))
+            assert len(answers) > 10 * seconds
 
 
 @contextmanager
