@@ -18,18 +18,22 @@ logger = logging.getLogger(__name__)
 
 def credible(records: Sequence[Evidence], node: str) -> tuple[Evidence, ...]:
     """Return the records of a node that can be true."""
-    kept = tuple(record for record in records if not contradiction(record))
-    if len(kept) < len(records):
-        first = next(record for record in records if contradiction(record))
+    kept, wrong = [], []
+    for record in records:
+        problem = contradiction(record)
+        if problem:
+            wrong.append(f"window {record.window}: {problem}")
+        else:
+            kept.append(record)
+    if wrong:
         logger.warning(
-            "%s: %d of %d records contradict themselves and are not counted, as window %d: %s",
+            "%s: %d of %d records contradict themselves and are not counted, as %s",
             node,
-            len(records) - len(kept),
+            len(wrong),
             len(records),
-            first.window,
-            contradiction(first),
+            wrong[0],
         )
-    return kept
+    return tuple(kept)
 
 
 def contradiction(record: Evidence) -> str:

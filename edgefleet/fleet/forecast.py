@@ -17,7 +17,8 @@ from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.stage import Fate, NodeReport, StageReport, of_fate
 from edgefleet.spec import Prepull
 
-_COMPARABLE: Final = 10
+_COMPARABLE: Final = 0.1
+"""Least share of a package's bytes whose time says how quick all of them are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,12 @@ def forecast(made: Plan, pace: Prepull, speeds: dict[str, Speed]) -> Forecast:
     found = []
     for factory, nodes in sorted(made.nodes_of.items()):
         speed = speeds.get(factory)
-        if speed is None:
-            last_s = last_start_s(len(nodes), pace)
-            found.append(Bringing(factory, len(nodes), last_s, last_s))
-            continue
-        wan_s = made.model_bytes / speed.wan
-        each_s = made.model_bytes / speed.within if speed.within else 0.0
-        last_s = last_start_s(len(nodes), pace, wan_s, each_s)
-        done_s = last_s + each_s if len(nodes) > 1 else wan_s
-        found.append(Bringing(factory, len(nodes), last_s, done_s, wan_s, speed.release_id))
+        wan_s = made.model_bytes / speed.wan if speed else None
+        each_s = made.model_bytes / speed.within if speed and speed.within else 0.0
+        last_s = last_start_s(len(nodes), pace, wan_s or 0.0, each_s)
+        done_s = last_s + each_s if len(nodes) > 1 else wan_s or 0.0
+        measured_in = speed.release_id if speed else ""
+        found.append(Bringing(factory, len(nodes), last_s, done_s, wan_s, measured_in))
     return Forecast(pace, tuple(found))
 
 
@@ -107,7 +105,7 @@ def speeds_of(
     A release in which nothing crossed a factory's WAN, or nobody timed it, says nothing of it; nor
     does one that brought less than a tenth of `model_bytes`, whose time was not that of its bytes.
     """
-    least = model_bytes / _COMPARABLE
+    least = _COMPARABLE * model_bytes
     found: dict[str, Speed] = {}
     for release_id, reports in pulls:
         for report in reports:

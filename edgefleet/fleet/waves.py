@@ -92,12 +92,16 @@ def judge_wave(wave: WaveDesign, gates: Gates, sheet: Sheet, window: int, look: 
     )
     outcome = worst(metric.outcome for metric in metrics)
     text = "\n".join(metric.text for metric in metrics)
-    reason = reason_of(metrics, outcome, look, "")
-    if outcome is Outcome.INCONCLUSIVE:
-        # A wave is stopped by a loss that is shown; it needs no PASS.
-        unsure = ", ".join(metric.name for metric in metrics if metric.outcome is outcome)
-        reason = f"no loss shown in {look} of {wave.looks} looks; too little to be sure of {unsure}"
+    reason = _reason(metrics, outcome, look, wave.looks)
     return Verdict(window, look, outcome, metrics, _driving(design, contrasts), text, reason)
+
+
+def _reason(metrics: tuple[MetricVerdict, ...], outcome: Outcome, look: int, looks: int) -> str:
+    if outcome is not Outcome.INCONCLUSIVE:
+        return reason_of(metrics, outcome, look, "")
+    # A wave is stopped by a loss that is shown; it needs no PASS.
+    unsure = ", ".join(metric.name for metric in metrics if metric.outcome is outcome)
+    return f"no loss shown in {look} of {looks} looks; too little to be sure of {unsure}"
 
 
 def unheard(sheet: Sheet, gates: Gates) -> str:
