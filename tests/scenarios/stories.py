@@ -1,17 +1,37 @@
 """What the stories ask of a world: what serves, what a release shipped, what the field says."""
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 
+from edgefleet.adapters.memory.kill import watched
 from edgefleet.adapters.memory.telemetry import MemoryTelemetry, Quality
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.release import Phase
 from edgefleet.ports import Image
 from edgefleet.rehearsal import Stage
+from edgefleet.wiring import installed
+from flows.release import release
 from tasks.records import needed
 
 
 def ended(made: Stage, release_id: str) -> Phase:
     return made.world.ledger.release(release_id).phase
+
+
+def meanwhile(made: Stage, release_id: str, phase: Phase, act: Callable[[], None]) -> None:
+    """Drive a release; once, as it comes to a phase and before anything is done there, act."""
+    acted = False
+
+    def moved(when: str, call: str) -> None:
+        nonlocal acted
+        known = (when, call) == ("after", "SqlLedger.move") and not acted
+        if known and ended(made, release_id) is phase:
+            acted = True  # first: what is called in there may move, too
+            act()
+
+    with installed(replace(made.world, ledger=watched(made.world.ledger, moved))):
+        release(release_id)
 
 
 def serving(made: Stage) -> Counter[Digest | None]:

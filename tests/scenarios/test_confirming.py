@@ -12,17 +12,14 @@ from typing import Literal
 
 import msgspec
 
-from edgefleet.adapters.memory.kill import watched
 from edgefleet.fleet.approval import ApprovalRequest, Decision
 from edgefleet.fleet.plan import Plan
 from edgefleet.fleet.release import Phase
 from edgefleet.rehearsal import Stage
 from edgefleet.spec import Approval
-from edgefleet.wiring import installed
-from flows.release import release
 from tasks.records import needed
 from tests.scenarios.conftest import SPEC, Build
-from tests.scenarios.stories import changed, ended, package, serving
+from tests.scenarios.stories import changed, ended, meanwhile, package, serving
 from tests.scenarios.test_held import SHORT
 
 When = Literal["required", "on_inconclusive"]
@@ -56,17 +53,13 @@ def driven(
     ledger = made.world.ledger
     had: list[int] = []
 
-    def answers(when: str, name: str) -> None:
-        if had or (when, name) != ("after", "SqlLedger.move"):
-            return
-        current = ledger.release(second)
-        if current.phase is Phase.CONFIRMING:
-            kind, document = answer(made)
-            ledger.put(second, kind, 0, msgspec.json.encode(document), current.epoch)
-            had.append(serving(made)[package(second)])
+    def answered() -> None:
+        kind, document = answer(made)
+        epoch = ledger.release(second).epoch
+        ledger.put(second, kind, 0, msgspec.json.encode(document), epoch)
+        had.append(serving(made)[package(second)])
 
-    with installed(replace(made.world, ledger=watched(ledger, answers))):
-        release(second)
+    meanwhile(made, second, Phase.CONFIRMING, answered)
     return made, second, had
 
 

@@ -2,23 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from edgefleet.adapters.memory.faults import parse_fault
-from edgefleet.adapters.memory.kill import watched
 from edgefleet.edge.contract import Digest
 from edgefleet.fleet.inventory import Change
 from edgefleet.fleet.release import Phase
 from edgefleet.rehearsal import Stage
-from edgefleet.wiring import installed
 from flows.reconcile import Reconciled, reconcile
 from flows.release import release
 from tasks.records import champion_of
 from tests.scenarios.conftest import SPEC, Build, Written
-from tests.scenarios.stories import changed, ended, package, serving, worse
+from tests.scenarios.stories import changed, ended, meanwhile, package, serving, worse
 
 Pass = Callable[[Stage], Reconciled]
 
@@ -152,16 +149,13 @@ def test_what_a_release_left_on_a_node_that_was_cut_off_comes_back(
     second = made.submit(2)
     cut: list[str] = []
 
-    def cut_off(when: str, call: str) -> None:
+    def cut_off() -> None:
         """Cut a node of the canary off for good, once its verdict is known."""
-        known = (when, call) == ("after", "SqlLedger.move") and not cut
-        if known and ended(made, second) is Phase.REVERTING:
-            had_it = [m.node for m in made.fleet.transitions() if m.after == package(second)]
-            cut.append(had_it[0])
-            made.strike([parse_fault(f"offline:{had_it[0]}@{made.fleet.now_s}")])
+        had_it = [m.node for m in made.fleet.transitions() if m.after == package(second)]
+        cut.append(had_it[0])
+        made.strike([parse_fault(f"offline:{had_it[0]}@{made.fleet.now_s}")])
 
-    with installed(replace(made.world, ledger=watched(made.world.ledger, cut_off))):
-        release(second)
+    meanwhile(made, second, Phase.REVERTING, cut_off)
     assert ended(made, second) is Phase.ROLLED_BACK
     assert serving(made) == Counter({before: 39, None: 1})
     assert reasons(passed(made)) == {cut[0]: "deferred: offline"}

@@ -31,7 +31,7 @@ from tasks.pins import pin, unpin
 from tasks.records import latest
 from tasks.rollbacks import RolledBack, roll_back
 from tests.scenarios.conftest import Build, Written
-from tests.scenarios.stories import changed, ended, package, serving
+from tests.scenarios.stories import changed, ended, meanwhile, package, serving
 
 KEPT = ("node-0003", "node-0017", "node-0040")
 JOB = "defect-detection"
@@ -194,15 +194,12 @@ def test_a_pinned_node_stays_while_a_newer_release_goes_out(twice: Stage) -> Non
 def test_a_pin_that_comes_during_a_release_keeps_its_node_from_the_waves(twice: Stage) -> None:
     third = twice.submit(3)
 
-    def pin_one(when: str, call: str) -> None:
-        known = (when, call) == ("after", "SqlLedger.move")
-        if known and ended(twice, third) is Phase.ROLLING and not twice.world.ledger.pins(JOB):
-            found = latest(third, "plan", Plan)
-            assert found is not None
-            pin(twice.spec, (found[1].waves[1].changes[0].node,), "audit", "Ada")
+    def pin_one() -> None:
+        found = latest(third, "plan", Plan)
+        assert found is not None
+        pin(twice.spec, (found[1].waves[1].changes[0].node,), "audit", "Ada")
 
-    with installed(replace(twice.world, ledger=watched(twice.world.ledger, pin_one))):
-        release(third)
+    meanwhile(twice, third, Phase.ROLLING, pin_one)
     assert ended(twice, third) is Phase.RELEASED
     (kept,) = twice.world.ledger.pins(JOB)
     assert served(twice, (kept,)) == {package(SECOND)}
