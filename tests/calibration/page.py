@@ -115,10 +115,15 @@ class Share(NamedTuple):
         )
 
     @property
+    def percent(self) -> float:
+        """Return how often, of a hundred."""
+        return 100 * self.hits / self.n
+
+    @property
     def said(self) -> str:
         """Return `0.40 % [0.17, 0.79]`."""
         low, high = self.interval()
-        return f"{100 * self.hits / self.n:.2f} % [{100 * low:.2f}, {100 * high:.2f}]"
+        return f"{self.percent:.2f} % [{100 * low:.2f}, {100 * high:.2f}]"
 
 
 def share(runs: Sequence[Ended], outcome: Outcome) -> Share:
@@ -170,14 +175,14 @@ def _equal_row(cell: Cell, runs: Sequence[Ended]) -> str:
         share(runs, Outcome.FAIL).said,
         share(runs, Outcome.PASS).said,
         _median(runs, Outcome.PASS),
-        f"{100 * early.hits / early.n:.0f} %",
+        f"{early.percent:.0f} %",
     )
     return f"| {' | '.join(cells_)} |"
 
 
 def _margin_row(cell: Cell, runs: Sequence[Ended]) -> str:
     passed, failed = share(runs, Outcome.PASS), share(runs, Outcome.FAIL)
-    return f"| {cell.name} | {len(runs)} | {passed.said} | {100 * failed.hits / failed.n:.0f} % |"
+    return f"| {cell.name} | {len(runs)} | {passed.said} | {failed.percent:.0f} % |"
 
 
 def _power_row(cell: Cell, runs: Sequence[Ended]) -> str:
@@ -204,8 +209,7 @@ def _tests(found: Found) -> str:
 def _ended(runs: Sequence[Ended] | None, outcome: Outcome) -> str:
     if not runs:
         return "-"
-    hits = share(runs, outcome)
-    return f"{100 * hits.hits / hits.n:.1f} %, {_median(runs, outcome)}"
+    return f"{share(runs, outcome).percent:.1f} %, {_median(runs, outcome)}"
 
 
 def _peers(found: Found) -> str:
@@ -216,7 +220,7 @@ def _peers(found: Found) -> str:
     rows = []
     for cell in told:
         sent = [share(found[cell.name, judge], Outcome.FAIL) for judge in judges]
-        shown = " | ".join(f"{100 * one.hits / one.n:.1f} %" for one in sent)
+        shown = " | ".join(f"{one.percent:.1f} %" for one in sent)
         rows.append(f"| {_kind(cell)}{cell.name} | {shown} |")
     rules = "---:|" * len(judges)
     return _PEERS.format(judges=" | ".join(judges), rules=rules, rows="\n".join(rows))

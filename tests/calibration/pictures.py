@@ -66,7 +66,7 @@ def _rates(found: Found) -> str:
                 low, high = rate.interval()
                 colour = BAD if broken(cell, found[cell.name, OURS]) else NEW
                 panel.plot([100 * low, 100 * high], [row, row], color=colour, linewidth=1.2)
-                panel.plot(100 * rate.hits / rate.n, row, "o", color=colour, markersize=3.5)
+                panel.plot(rate.percent, row, "o", color=colour, markersize=3.5)
             panel.axvline(100 * PROMISED[kind], color=INK, linestyle="--", linewidth=0.9)
             panel.set_yticks(
                 range(len(rows[kind])), [c.name for c in reversed(rows[kind])], fontsize=6.5

@@ -21,51 +21,37 @@ class Reference(NamedTuple):
     """Median of those."""
 
 
-def _of(outcome: Outcome, source: str, *rows: tuple[str, float, int]) -> dict[str, Reference]:
-    return {
-        f"{model} {source}, margin {margin} pt": Reference(outcome, percent, window)
-        for said, percent, window in rows
-        for model, _, margin in [said.rpartition(" @ ")]
-    }
-
-
+_FAILED: Final = {
+    "-5 pt, 10 nodes x 5 pairs, margin 2 pt": (100, 14),
+    "-5 pt, 5 nodes x 5 pairs, margin 2 pt": (93, 26),
+    "-5 pt, 10 nodes x 20 pairs, margin 2 pt": (100, 4),
+    "-5 pt, 50 nodes x 1 pairs, margin 2 pt": (100, 14),
+    "-5 pt, 10 nodes x 1 pairs, margin 2 pt": (42, 42),
+    "-10 pt, 10 nodes x 5 pairs, margin 2 pt": (100, 6),
+    "-10 pt, 5 nodes x 5 pairs, margin 2 pt": (100, 11),
+    "-10 pt, 2 nodes x 5 pairs, margin 2 pt": (96, 24),
+    "-2 pt, 10 nodes x 5 pairs, margin 1 pt": (50, 38),
+    "-2 pt, 10 nodes x 20 pairs, margin 1 pt": (99, 17),
+    "-2 pt, 50 nodes x 5 pairs, margin 1 pt": (100, 12),
+    "-5 pt, 10 nodes x 5 labels, margin 2 pt": (99.9, 15),
+    "-5 pt, 5 nodes x 5 labels, margin 2 pt": (91, 22),
+    "-5 pt, 2 nodes x 5 labels, margin 2 pt": (19, 49),
+    "-5 pt, 10 nodes x 1 labels, margin 2 pt": (55, 30),
+    "-5 pt, 10 nodes x 20 labels, margin 2 pt": (100, 3),
+    "-10 pt, 10 nodes x 5 labels, margin 2 pt": (100, 4),
+    "-10 pt, 5 nodes x 5 labels, margin 2 pt": (100, 10),
+    "-10 pt, 2 nodes x 5 labels, margin 2 pt": (84, 39),
+    "-2 pt, 10 nodes x 5 labels, margin 1 pt": (45, 39),
+    "-2 pt, 10 nodes x 20 labels, margin 1 pt": (94, 22),
+}
+_PASSED: Final = {
+    "as good, 10 nodes x 20 pairs, margin 2 pt": (99.8, 10),
+    "as good, 10 nodes x 5 pairs, margin 1 pt": (22, 34),
+    "as good, 10 nodes x 20 pairs, margin 1 pt": (72, 26),
+    "as good, 50 nodes x 5 pairs, margin 1 pt": (91, 19),
+}
 REFERENCE: Final = {
-    **_of(
-        Outcome.FAIL,
-        "pairs",
-        ("-5 pt, 10 nodes x 5 @ 2", 100, 14),
-        ("-5 pt, 5 nodes x 5 @ 2", 93, 26),
-        ("-5 pt, 10 nodes x 20 @ 2", 100, 4),
-        ("-5 pt, 50 nodes x 1 @ 2", 100, 14),
-        ("-5 pt, 10 nodes x 1 @ 2", 42, 42),
-        ("-10 pt, 10 nodes x 5 @ 2", 100, 6),
-        ("-10 pt, 5 nodes x 5 @ 2", 100, 11),
-        ("-10 pt, 2 nodes x 5 @ 2", 96, 24),
-        ("-2 pt, 10 nodes x 5 @ 1", 50, 38),
-        ("-2 pt, 10 nodes x 20 @ 1", 99, 17),
-        ("-2 pt, 50 nodes x 5 @ 1", 100, 12),
-    ),
-    **_of(
-        Outcome.PASS,
-        "pairs",
-        ("as good, 10 nodes x 20 @ 2", 99.8, 10),
-        ("as good, 10 nodes x 5 @ 1", 22, 34),
-        ("as good, 10 nodes x 20 @ 1", 72, 26),
-        ("as good, 50 nodes x 5 @ 1", 91, 19),
-    ),
-    **_of(
-        Outcome.FAIL,
-        "labels",
-        ("-5 pt, 10 nodes x 5 @ 2", 99.9, 15),
-        ("-5 pt, 5 nodes x 5 @ 2", 91, 22),
-        ("-5 pt, 2 nodes x 5 @ 2", 19, 49),
-        ("-5 pt, 10 nodes x 1 @ 2", 55, 30),
-        ("-5 pt, 10 nodes x 20 @ 2", 100, 3),
-        ("-10 pt, 10 nodes x 5 @ 2", 100, 4),
-        ("-10 pt, 5 nodes x 5 @ 2", 100, 10),
-        ("-10 pt, 2 nodes x 5 @ 2", 84, 39),
-        ("-2 pt, 10 nodes x 5 @ 1", 45, 39),
-        ("-2 pt, 10 nodes x 20 @ 1", 94, 22),
-    ),
+    **{name: Reference(Outcome.FAIL, *found) for name, found in _FAILED.items()},
+    **{name: Reference(Outcome.PASS, *found) for name, found in _PASSED.items()},
 }
 """By the cell's name without `ALONE`."""
